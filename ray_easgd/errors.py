@@ -1,0 +1,116 @@
+"""Every error this project raises on purpose, in one tree.
+
+    EasgdError
+    ├── BadInput                  the user's input cannot work: field, value, remedy; exit code 2
+    │   ├── BadConfig             a configuration key
+    │   ├── BadData               a data set: missing path, missing column, empty split
+    │   ├── BadModel              a model: unknown name, parameters we cannot hold
+    │   ├── BadCluster            a cluster that does not answer or can never fit the fleet
+    │   └── BadStorage            a place we cannot write to, or a run that is already there
+    └── TrainingFailedError       a run that began and could not go on; exit code 1
+        ├── WorkerFailed          the user's own code raised inside a worker
+        ├── FleetLost             every worker is gone and none can be replaced
+        ├── HubLost               the center's process is gone
+        └── Diverged              a worker met non-finite numbers again and again
+
+``args`` always equal the constructor's arguments, so each error crosses a process boundary as
+itself (pickle rebuilds an exception from ``args``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ray_easgd.result import Result
+
+
+class EasgdError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class BadInput(EasgdError):
+    """Input that cannot work. Says which field, its value, what is wrong and what to do."""
+
+    def __init__(self, field: str, value: object, problem: str, remedy: str) -> None:
+        super().__init__(field, value, problem, remedy)
+        self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
+
+    def __str__(self) -> str:
+        return f"{self.field} = {self.value!r}: {self.problem}. {self.remedy}"
+
+
+class BadConfig(BadInput):
+    """A configuration key that is unknown, or whose value cannot work."""
+
+
+class BadData(BadInput):
+    """A data set that is not there or does not have the expected form."""
+
+
+class BadModel(BadInput):
+    """A model that is unknown, or whose parameters one float32 vector cannot hold."""
+
+
+class BadCluster(BadInput):
+    """A Ray cluster that does not answer, or can never fit the fleet asked for."""
+
+
+class BadStorage(BadInput):
+    """A storage path that cannot be written, or already holds a run of that name."""
+
+
+class TrainingFailedError(EasgdError):
+    """A run that began and could not go on. ``result`` holds what it left behind, if anything."""
+
+    result: Result | None = None
+
+
+class WorkerFailed(TrainingFailedError):
+    """Code running in a worker raised. ``cause`` is its traceback, as text."""
+
+    def __init__(self, worker: str, cause: str) -> None:
+        super().__init__(worker, cause)
+        self.worker, self.cause = worker, cause
+
+    def __str__(self) -> str:
+        return f"{self.worker} failed; the run has ended and its folder is kept.\n{self.cause}"
+
+
+class FleetLost(TrainingFailedError):
+    """Every worker is gone and replacements died too."""
+
+    def __init__(self, losses: int, last: str) -> None:
+        super().__init__(losses, last)
+        self.losses, self.last = losses, last
+
+    def __str__(self) -> str:
+        return (
+            f"the fleet lost workers {self.losses} times in a row without one making progress; "
+            f"the last said: {self.last}. See the worker logs in Ray's dashboard."
+        )
+
+
+class HubLost(TrainingFailedError):
+    """The center's process is gone."""
+
+    def __init__(self, hub: str, cause: str) -> None:
+        super().__init__(hub, cause)
+        self.hub, self.cause = hub, cause
+
+    def __str__(self) -> str:
+        return f"{self.hub} is gone ({self.cause}); run again to start from the last checkpoint."
+
+
+class Diverged(TrainingFailedError):
+    """A worker met non-finite numbers again and again, each time after a start from the center."""
+
+    def __init__(self, worker: str, times: int) -> None:
+        super().__init__(worker, times)
+        self.worker, self.times = worker, times
+
+    def __str__(self) -> str:
+        return (
+            f"{self.worker} met non-finite numbers {self.times} times in a row, each time after "
+            "starting again from the center. Lower optimizer.lr, or clip the gradients."
+        )
