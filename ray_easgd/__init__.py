@@ -1,1 +1,48 @@
-"""Elastic Averaging SGD on Ray: one PyTorch model, trained by workers that come and go."""
+"""Elastic Averaging SGD on Ray: one PyTorch model, trained by workers that come and go.
+
+Importing this costs nothing: every name below is fetched when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ray_easgd.version import __version__
+
+if TYPE_CHECKING:
+    from actors.trainer import ElasticTrainer, RunConfig, ScalingConfig
+    from ray_easgd import session
+    from ray_easgd.config import Config
+    from ray_easgd.result import Result
+    from ray_easgd.task import Task
+
+_CORE = {"Config": "config", "Result": "result", "Task": "task"}
+_ACTORS = ("ElasticTrainer", "RunConfig", "ScalingConfig")
+
+__all__ = [
+    "Config",
+    "ElasticTrainer",
+    "Result",
+    "RunConfig",
+    "ScalingConfig",
+    "Task",
+    "__version__",
+    "session",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ACTORS:
+        from ray_easgd.seam import actors_module
+
+        return getattr(actors_module("trainer"), name)
+    if name in _CORE:
+        return getattr(import_module(f"ray_easgd.{_CORE[name]}"), name)
+    if name == "session":
+        return import_module("ray_easgd.session")
+    raise AttributeError(f"module 'ray_easgd' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,151 @@
+"""The Ray cluster a run uses: one that is there, or an embedded one of our own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from ray_easgd.config import Config
+from ray_easgd.environment import ray_address
+from ray_easgd.errors import BadCluster
+
+NAMESPACE = "ray-easgd"
+_SLOTS_PER_CORE = 8
+_ANSWER_WITHIN_S = 5.0
+
+OUR_CLUSTERS = {
+    "RAY_free_objects_period_milliseconds": "10",  # default 1000: puts touch fresh pages
+    "RAY_worker_niceness": "0",  # default 15: workers lose the CPU to everything else
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Settings of the clusters that we start."""
+
+
+@contextmanager
+def connected(config: Config, *, log_to_driver: bool) -> Iterator[None]:
+    """Be connected to a cluster; one that we started ends with the block."""
+    if ray.is_initialized():
+        yield
+        return
+    address = config.address or ray_address()
+    if address and address != "local":
+        _join(address, log_to_driver=log_to_driver)
+    else:
+        _embed(config, log_to_driver=log_to_driver)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def choose_num_workers(config: Config, *, sequential: bool) -> int:
+    """How many workers the run begins with; BadCluster if the cluster can never hold them."""
+    bounds = config.fleet.bounds
+    if sequential:
+        bounds = (1, 1)
+    room = _room(config)
+    if bounds is None:
+        return min(4, max(2, room))
+    fewest, most = bounds
+    if fewest > room and not _has_autoscaler():
+        raise BadCluster(
+            "fleet.workers",
+            config.fleet.workers,
+            f"this cluster can never hold more than {room} workers of "
+            f"{config.fleet.cpus_per_worker:g} CPU and {gpus_per_worker(config):g} GPU",
+            f"Set fleet.workers={max(1, room)}, lower fleet.cpus_per_worker or "
+            "fleet.gpus_per_worker, or add nodes.",
+        )
+    return max(fewest, min(most, room))
+
+
+def gpus_per_worker(config: Config) -> float:
+    """The configured share, else one where the cluster has GPUs."""
+    if config.fleet.gpus_per_worker is not None:
+        return config.fleet.gpus_per_worker
+    return 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
+
+
+def _room(config: Config) -> int:
+    """How many workers fit into the whole cluster, were nothing else running."""
+    resources = ray.cluster_resources()
+    shares = [
+        (resources.get("CPU", 0.0), config.fleet.cpus_per_worker),
+        (resources.get("GPU", 0.0), gpus_per_worker(config)),
+    ]
+    return min((int(have / need + 1e-9) for have, need in shares if need), default=1024)
+
+
+def _has_autoscaler() -> bool:
+    """Whether something may add nodes. Ray publishes an autoscaler's state under this key."""
+    from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_initialized
+
+    return bool(
+        _internal_kv_initialized()
+        and (
+            _internal_kv_get("__autoscaling_status") or _internal_kv_get("__autoscaler_v2_enabled")
+        )
+    )
+
+
+def _embed(config: Config, *, log_to_driver: bool) -> None:
+    """A cluster of our own on this machine. Workers may share a core, so slots follow the fleet."""
+    cores = os.cpu_count() or 1
+    fewest = (config.fleet.bounds or (1, 1))[0]
+    wanted = fewest * config.fleet.cpus_per_worker
+    if wanted > cores * _SLOTS_PER_CORE:
+        raise BadCluster(
+            "fleet.workers",
+            config.fleet.workers,
+            f"this machine has {cores} cores, too few for {fewest} workers",
+            f"Set fleet.workers to at most {cores * _SLOTS_PER_CORE}, or give address=... of a "
+            "cluster.",
+        )
+    for name, value in OUR_CLUSTERS.items():
+        os.environ.setdefault(name, value)
+    ray.init(
+        address="local",
+        num_cpus=max(cores, 2, int(wanted + 0.999)),
+        include_dashboard=False,
+        namespace=NAMESPACE,
+        log_to_driver=log_to_driver,
+        logging_level=logging.WARNING,
+    )
+
+
+def _join(address: str, *, log_to_driver: bool) -> None:
+    _check_answers(address)
+    try:
+        ray.init(
+            address=address,
+            namespace=NAMESPACE,
+            log_to_driver=log_to_driver,
+            logging_level=logging.WARNING,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise _unreachable(address, str(error).splitlines()[0]) from error
+
+
+def _check_answers(address: str) -> None:
+    """Knock first: Ray itself would wait for minutes at a wrong address."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return  # "auto": Ray looks it up, and says so if there is none
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_WITHIN_S).close()
+    except (OSError, ValueError) as error:
+        raise _unreachable(address, str(error)) from None
+
+
+def _unreachable(address: str, problem: str) -> BadCluster:
+    return BadCluster(
+        "address",
+        address,
+        f"no Ray cluster answers there ({problem})",
+        "Check `ray status` on the head node, or leave address away for an embedded cluster.",
+    )

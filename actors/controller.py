@@ -1,0 +1,146 @@
+"""The controller: hands out leases, and keeps what workers report until the driver fetches it.
+
+It is not on the training path: each worker holds a lease more than it works on, and reports
+without waiting. It imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import ray
+
+from ray_easgd.leases import LeaseBook
+from ray_easgd.protocol import Interval
+
+if TYPE_CHECKING:
+    from ray.actor import ActorProxy
+
+    from actors.center import HubStatus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerStatus:
+    """One life of a worker at a glance. ``first_step_at``: wall clock, seconds since 1970."""
+
+    name: str
+    life: int
+    device: str
+    step: int = 0
+    samples: int = 0
+    exchanges: int = 0
+    exchanges_late: int = 0
+    restarts: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    steps_per_s: float = 0.0
+    loss: float = float("nan")
+    distance: float = float("nan")
+    staleness: float = float("nan")
+    first_step_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Note:
+    """What a worker reports: a number (``value``) or an event (``message``), at a wall time."""
+
+    at: float
+    source: str
+    name: str
+    step: int = 0
+    value: float | None = None
+    message: str = ""
+    details: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Book:
+    """The lease book at a glance; ``opened`` is False until a worker has asked for data."""
+
+    opened: bool
+    done: bool = False
+    missed: int = 0
+    total: int | None = None
+
+
+class Controller:
+    """The actor that owns the lease book and the notes."""
+
+    def __init__(self, run: str, total_samples: int | None) -> None:
+        self._run, self._total = run, total_samples
+        self._lock = Lock()
+        self._book: LeaseBook | None = None
+        self._notes: list[Note] = []
+        self._workers: dict[tuple[str, int], WorkerStatus] = {}
+
+    def __repr__(self) -> str:
+        return f"Controller({self._run})"
+
+    @ray.method
+    def open_data(self, num_samples: int, batch_size: int) -> None:
+        """Say what there is to hand out. The first worker's word holds."""
+        with self._lock:
+            if self._book is None:
+                self._book = LeaseBook(
+                    num_samples=num_samples, batch_size=batch_size, total=self._total
+                )
+
+    @ray.method
+    def lease(self, worker: str) -> Interval | None:
+        """The next range of data for a worker, or None when there is nothing more to do."""
+        with self._lock:
+            assert self._book is not None
+            return self._book.lease(worker)
+
+    @ray.method
+    def release(self, worker: str) -> None:
+        """A worker is gone: what it held goes back to the queue."""
+        with self._lock:
+            if self._book is not None:
+                self._book.release(worker)
+
+    @ray.method
+    def observe_hub(self, hub: HubStatus) -> None:
+        """Take the hub's word on what has been trained."""
+        with self._lock:
+            if self._book is not None:
+                self._book.observe(hub.progress)
+
+    @ray.method
+    def note(self, status: WorkerStatus, notes: list[Note]) -> None:
+        """Keep what a worker reports."""
+        with self._lock:
+            self._workers[status.name, status.life] = status
+            self._notes.extend(notes)
+
+    @ray.method
+    def observe(self, hub: HubStatus) -> tuple[Book, list[Note], list[WorkerStatus]]:
+        """Take the hub's word on what has been trained; give what came in since last time."""
+        with self._lock:
+            notes, self._notes = self._notes, []
+            if self._book is None:
+                return Book(opened=False), notes, list(self._workers.values())
+            self._book.observe(hub.progress)
+            book = Book(
+                opened=True,
+                done=self._book.done,
+                missed=self._book.num_missed,
+                total=self._book.total,
+            )
+            return book, notes, list(self._workers.values())
+
+
+def start_controller(run: str, total_samples: int | None) -> ActorProxy[Controller]:
+    """Start the controller's actor.
+
+    ``max_restarts=0``: it would come back without its lease book. ``max_concurrency``: a worker's
+    question does not queue behind the driver's.
+    """
+    return (
+        ray.remote(num_cpus=0, max_restarts=0, max_concurrency=4)(Controller)
+        .options(name=f"{run}:controller")
+        .remote(run, total_samples)
+    )

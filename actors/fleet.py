@@ -1,0 +1,111 @@
+"""The driver's view of the workers: who sits where, who is lost, who replaces whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from actors.controller import WorkerStatus
+from actors.worker import Seat, Worker, start_worker
+from ray_easgd.errors import EasgdError, FleetLost, TrainingFailedError, WorkerFailed
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.actor import ActorProxy
+
+_MOST_LOSSES = 3
+
+
+@dataclass
+class _Place:
+    seat: Seat
+    handle: ActorProxy[Worker]
+    running: ObjectRef[WorkerStatus]
+    state: str = "training"
+
+
+class Fleet:
+    """The workers of one run, each a single actor: losing one touches no other."""
+
+    def __init__(
+        self,
+        *,
+        run: str,
+        num_cpus: float,
+        num_gpus: float,
+        on_lost: Callable[[str, str], None],
+        on_done: Callable[[str], None],
+    ) -> None:
+        self._run, self._num_cpus, self._num_gpus = run, num_cpus, num_gpus
+        self._on_lost, self._on_done = on_lost, on_done
+        self._places: dict[str, _Place] = {}
+        self._losses_in_a_row: dict[str, int] = {}
+        self.num_lost = 0
+
+    def start(self, seat: Seat) -> None:
+        """Seat a new worker; its process may still have to start, and nobody waits for it."""
+        handle = start_worker(
+            seat.name if seat.life == 1 else f"{seat.name}.{seat.life}",
+            run=self._run,
+            num_cpus=self._num_cpus,
+            num_gpus=self._num_gpus,
+        )
+        self._places[seat.name] = _Place(seat, handle, handle.run.remote(seat))
+
+    @property
+    def running(self) -> dict[ObjectRef[WorkerStatus], str]:
+        """The workers still at work, by the call that ends with them."""
+        return {p.running: n for n, p in self._places.items() if p.state == "training"}
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Each worker's state: training, lost or done."""
+        return {name: place.state for name, place in self._places.items()}
+
+    def settle(self, name: str, steps_of: Callable[[str], int]) -> None:
+        """A worker's call has ended: well, by its process's death, or by an error of its own."""
+        place = self._places[name]
+        try:
+            ray.get(place.running)
+        except RayTaskError as error:
+            place.state = "lost"
+            raise _explain(name, error) from error
+        except RayActorError as error:
+            place.state = "lost"
+            self._replace(place, type(error).__name__, steps_of(name))
+        else:
+            place.state = "done"
+            self._on_done(name)
+
+    def ask_to_end(self) -> None:
+        """Ask everyone to end at the next step boundary."""
+        for place in self._places.values():
+            if place.state == "training":
+                place.handle.end.remote()
+
+    def kill(self) -> None:
+        """End every process of the fleet, whatever it is doing."""
+        for place in self._places.values():
+            ray.kill(place.handle)
+
+    def _replace(self, place: _Place, cause: str, steps: int) -> None:
+        seat = place.seat
+        self.num_lost += 1
+        losses = 0 if steps else self._losses_in_a_row.get(seat.name, 0) + 1
+        self._losses_in_a_row[seat.name] = losses
+        self._on_lost(seat.name, cause)
+        if losses >= _MOST_LOSSES:
+            raise FleetLost(losses, f"{seat.name}: {cause} before its first step")
+        from dataclasses import replace
+
+        self.start(replace(seat, life=seat.life + 1))
+
+
+def _explain(name: str, error: RayTaskError) -> TrainingFailedError | EasgdError:
+    """Our own errors cross as themselves; the user's come with their traceback."""
+    cause = error.cause
+    return cause if isinstance(cause, EasgdError) else WorkerFailed(name, str(error))

@@ -1,0 +1,133 @@
+"""A worker's ports to the controller: where its data comes from, and where its numbers go."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import ray
+from ray.exceptions import RayError
+
+from actors.controller import Note, WorkerStatus
+from ray_easgd.elastic import Elastic
+from ray_easgd.protocol import Interval
+from ray_easgd.session import Session
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.actor import ActorProxy
+
+    from actors.controller import Controller
+
+_REPORT_EVERY_S = 0.5
+
+
+@dataclass
+class LeaseFeed:
+    """A worker's data ranges, one asked for ahead so that training never waits for it."""
+
+    controller: ActorProxy[Controller]
+    worker: str
+    _ahead: deque[ObjectRef[Interval | None]] = field(default_factory=deque)
+
+    def open(self, num_samples: int, batch_size: int) -> None:
+        """A call before the first lease; the controller keeps the order of one caller's calls."""
+        ray.get(self.controller.open_data.remote(num_samples, batch_size))
+        self._ask()
+
+    def next(self) -> Interval | None:
+        """The next range. An old "nothing left" is asked again: a lost worker's may be back."""
+        if not self._ahead:
+            self._ask()
+        lease = ray.get(self._ahead.popleft())
+        if lease is None:
+            lease = ray.get(self.controller.lease.remote(self.worker))
+        if lease is not None:
+            self._ask()
+        return lease
+
+    def _ask(self) -> None:
+        self._ahead.append(self.controller.lease.remote(self.worker))
+
+
+@dataclass
+class ControllerReporter:
+    """Sends numbers and events to the controller, a bundle every half second, never waiting."""
+
+    controller: ActorProxy[Controller]
+    worker: str
+    life: int
+    device: str
+    session: Session | None = None
+    _notes: list[Note] = field(default_factory=list)
+    _latest: dict[str, float] = field(default_factory=dict)
+    _sent_at: float = 0.0
+    _sent_step: int = 0
+    _rate: float = 0.0
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        """Numbers, as they come."""
+        now = time.time()
+        self._latest.update(values)
+        self._notes.extend(
+            Note(at=now, source=self.worker, name=k, step=step, value=v) for k, v in values.items()
+        )
+        self._send_if_due(now)
+
+    def event(self, kind: str, message: str, **details: object) -> None:
+        """Something the user should know; sent at once."""
+        self._notes.append(
+            Note(at=time.time(), source=self.worker, name=kind, message=message, details=details)
+        )
+        self._send(time.time())
+
+    def flush(self) -> WorkerStatus:
+        """Send the rest, and wait until the controller has it: the run is about to end."""
+        status, notes = self._bundle(time.time())
+        with contextlib.suppress(RayError):  # no controller: numbers are lost, training is not
+            ray.get(self.controller.note.remote(status, notes))
+        return status
+
+    def _send_if_due(self, now: float) -> None:
+        if now - self._sent_at >= _REPORT_EVERY_S:
+            self._send(now)
+
+    def _send(self, now: float) -> None:
+        status, notes = self._bundle(now)
+        self.controller.note.remote(status, notes)
+
+    def _bundle(self, now: float) -> tuple[WorkerStatus, list[Note]]:
+        status = WorkerStatus(name=self.worker, life=self.life, device=self.device)
+        tie = self.session.tie if self.session else None
+        if tie is not None:
+            status = self._status(status, tie.clock, now)
+            status = replace(status, **_counts(tie))
+        notes, self._notes = self._notes, []
+        if tie is not None:
+            rate = Note(
+                at=now, source=self.worker, name="step_rate", step=tie.clock, value=self._rate
+            )
+            notes.append(rate)
+        return status, notes
+
+    def _status(self, status: WorkerStatus, clock: int, now: float) -> WorkerStatus:
+        if clock > self._sent_step and now > self._sent_at:
+            self._rate = (clock - self._sent_step) / (now - self._sent_at)
+            self._sent_step, self._sent_at = clock, now
+        return replace(
+            status,
+            step=clock,
+            samples=self.session.samples if self.session else 0,
+            steps_per_s=self._rate,
+            first_step_at=self.session.first_step_at if self.session else None,
+            **{k: self._latest[k] for k in ("loss", "distance", "staleness") if k in self._latest},
+        )
+
+
+def _counts(tie: Elastic) -> dict[str, int]:
+    names = ("exchanges", "exchanges_late", "restarts", "bytes_sent", "bytes_received")
+    return {name: getattr(tie.counts, name) for name in names}

@@ -1,0 +1,242 @@
+"""The driver-side trainer: ``ElasticTrainer(...).fit()``, in the shape of Ray Train's trainers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from actors.cluster import connected
+from actors.run import Run
+from actors.worker import Program
+from ray_easgd.algorithms import Algorithm, find_method
+from ray_easgd.config import Config
+from ray_easgd.display import Display, make_display
+from ray_easgd.errors import BadConfig, EasgdError, TrainingFailedError
+from ray_easgd.loop import local_step_name
+from ray_easgd.report import write_report
+from ray_easgd.result import Result
+from ray_easgd.run_folder import RunFolder
+from ray_easgd.task import Task
+
+_DEFAULT_EPOCHS = 10
+_DEFAULT_FEWEST_SAMPLES = 60_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingConfig:
+    """How many workers, and what each is given; names as in Ray Train."""
+
+    num_workers: int | tuple[int, int] = 2
+    use_gpu: bool = False
+    resources_per_worker: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Where the run leaves its folder; names as in Ray Train."""
+
+    name: str | None = None
+    storage_path: str | None = None
+
+
+class ElasticTrainer:
+    """Trains one model by elastic averaging on a Ray cluster that may change under way.
+
+    Two ways in: ``train_loop_per_worker``, your own PyTorch loop (``ray_easgd.session``), or
+    ``task``, which the built-in loop trains. ``config`` takes every key of the command line,
+    as a ``Config`` or as nested mappings.
+    """
+
+    def __init__(
+        self,
+        train_loop_per_worker: Callable[..., object] | None = None,
+        *,
+        train_loop_config: Mapping[str, Any] | None = None,
+        task: Task | None = None,
+        config: Config | Mapping[str, Any] | None = None,
+        scaling_config: Any = None,
+        run_config: Any = None,
+    ) -> None:
+        if train_loop_per_worker is not None and task is not None:
+            raise BadConfig(
+                "task", task, "there is a train_loop_per_worker too", "Give one of the two."
+            )
+        self.config = _merged(config, scaling_config, run_config)
+        if train_loop_per_worker is None and task is None:
+            task = Task(model=self.config.model, data=self.config.data)
+        self.program = Program(task=task, loop=train_loop_per_worker, loop_config=train_loop_config)
+
+    def fit(self, *, display: Display | None = None, began_at: float | None = None) -> Result:
+        """Train until the run ends by its own rule.
+
+        Raises BadInput before anything has started, TrainingFailedError (with ``.result``) for
+        what goes wrong later. Leaves no process behind, also on an exception or Ctrl-C.
+        """
+        began_at = began_at or time.time()
+        algorithm = self._checked_algorithm()
+        total_samples = self._prepare_task()
+        config = _with_name(self.config)
+        with connected(config, log_to_driver=self.program.loop is not None):
+            assert config.run.name is not None
+            with (
+                RunFolder.create(config.run.storage, config.run.name) as folder,
+                display or make_display() as shown,
+            ):
+                folder.write_config(config.to_yaml())
+                run = Run(
+                    self.program,
+                    config,
+                    algorithm,
+                    folder=folder,
+                    display=shown,
+                    began_at=began_at,
+                    total_samples=total_samples,
+                )
+                return _carry_out(run)
+
+    def _checked_algorithm(self) -> Algorithm:
+        algorithm, section = find_method(self.config.algorithm.name), self.config.algorithm
+        bounds = self.config.fleet.bounds
+        if algorithm.sequential and bounds and bounds[1] > 1:
+            raise BadConfig(
+                "fleet.workers",
+                self.config.fleet.workers,
+                f"{algorithm.name} is sequential: one worker",
+                "Leave fleet.workers away, or take algorithm.name=easgd or eamsgd.",
+            )
+        if section.order == "at_snapshot" and algorithm.exchange.overwrites:
+            raise BadConfig(
+                "algorithm.order",
+                section.order,
+                f"{algorithm.name} takes over the center, which a gradient in between would undo",
+                "Leave algorithm.order away.",
+            )
+        if self.program.task is not None:
+            local_step_name(self.config)
+        return algorithm
+
+    def _prepare_task(self) -> int | None:
+        """Check and decode the data and build the model once; how many samples to train on."""
+        stop, task = self.config.stop, self.program.task
+        if task is None:
+            return stop.samples
+        task.prepare(self.config)
+        opened = task.open(self.config)
+        opened.build_model()
+        if stop.samples is None and stop.seconds is None and stop.accuracy is None:
+            return max(_DEFAULT_EPOCHS * len(opened.data.train), _DEFAULT_FEWEST_SAMPLES)
+        return stop.samples
+
+
+def _carry_out(run: Run) -> Result:
+    """Start, supervise, conclude; and end the actors whatever happens."""
+    error: TrainingFailedError | None = None
+    checkpoint = None
+    try:
+        try:
+            run.start()
+            run.supervise()
+        except TrainingFailedError as failure:
+            error = failure
+        if error is None:
+            checkpoint = run.conclude()
+    except KeyboardInterrupt:
+        run.end()
+        _finish(run, None, None, status="interrupted")
+        raise
+    finally:
+        run.end()
+    result = _finish(run, checkpoint, error, status="failed" if error else "finished")
+    if error is not None:
+        error.result = result
+        raise error
+    return result
+
+
+def _finish(
+    run: Run, checkpoint: str | None, error: TrainingFailedError | None, *, status: str
+) -> Result:
+    metrics = summarize(run)
+    record = metrics | {"status": status, "checkpoint": checkpoint}
+    run.folder.write_result(record | {"error": str(error) if error else None})
+    write_report(run.folder)
+    return Result(metrics=metrics, path=run.folder.path, checkpoint=checkpoint, error=error)
+
+
+def summarize(run: Run) -> dict[str, Any]:
+    """The JSON object of ``ray-easgd train``; user-reported numbers included."""
+    sight, workers = run.sight, run.sight.lives
+    evaluations = sight.evaluations
+    last = evaluations[-1] if evaluations else None
+    wall_s = time.time() - run.began_at
+    training_s = time.time() - run.first_step_at if run.first_step_at else 0.0
+    return sight.reported | {
+        "name": run.folder.name,
+        "path": run.folder.path,
+        "algorithm": run.algorithm.name,
+        "num_workers": run.num_workers,
+        "samples": sight.samples,
+        "steps": sight.hub.steps if sight.hub else 0,
+        "exchanges": sum(w.exchanges for w in workers),
+        "exchanges_late": sum(w.exchanges_late for w in workers),
+        "bytes_sent": sum(w.bytes_sent for w in workers),
+        "bytes_received": sum(w.bytes_received for w in workers),
+        "wall_s": wall_s,
+        "first_step_s": run.first_step_at - run.began_at if run.first_step_at else None,
+        "samples_per_s": sight.samples / training_s if training_s else 0.0,
+        "train_loss": run.mean_over_workers(lambda w: w.loss),
+        "val_accuracy": last.val_accuracy if last else None,
+        "test_accuracy": last.test_accuracy if last else None,
+        "best_test_accuracy": max((e.test_accuracy for e in evaluations), default=None),
+        "samples_repeated": sight.repeated,
+        "samples_missed": sight.book.missed,
+        "resumed_from": None,
+    }
+
+
+def _merged(config: Any, scaling: Any, run: Any) -> Config:
+    """One configuration out of ours and the two that Ray Train's users know."""
+    values = config.model_dump() if isinstance(config, Config) else dict(config or {})
+    if scaling is not None:
+        values["fleet"] = {**values.get("fleet", {}), **_fleet(scaling)}
+    if run is not None:
+        storage = getattr(run, "storage_path", None)
+        given = {"name": getattr(run, "name", None), "storage": storage}
+        kept = {k: v for k, v in given.items() if v is not None}
+        values["run"] = {**values.get("run", {}), **kept}
+    return Config.build(values)
+
+
+def _fleet(scaling: Any) -> dict[str, Any]:
+    """Our ``fleet`` keys from a ScalingConfig, ours or Ray Train's."""
+    workers = scaling.num_workers
+    each = dict(scaling.resources_per_worker or {})
+    fleet: dict[str, Any] = {
+        "workers": f"{workers[0]}..{workers[1]}" if isinstance(workers, tuple) else workers,
+        "gpus_per_worker": each.pop("GPU", 1.0 if scaling.use_gpu else 0.0),
+    }
+    if "CPU" in each:
+        fleet["cpus_per_worker"] = each.pop("CPU")
+    for name, amount in each.items():
+        raise BadConfig(
+            f"scaling_config.resources_per_worker.{name}",
+            amount,
+            "only CPU and GPU are known",
+            "Leave it away.",
+        )
+    return fleet
+
+
+def _with_name(config: Config) -> Config:
+    """A fresh name where the user gave none: method, data and the time."""
+    if config.run.name is not None:
+        return config
+    now = datetime.now().astimezone()
+    name = f"{config.algorithm.name}-{now:%Y%m%d-%H%M%S}"
+    return config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
+
+
+__all__ = ["EasgdError", "ElasticTrainer", "RunConfig", "ScalingConfig"]

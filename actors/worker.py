@@ -1,0 +1,176 @@
+"""A worker's process: runs a training loop in a session whose ports lead to the other actors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import ray
+import torch
+
+from actors.controller import WorkerStatus
+from actors.links import ObjectStoreLink
+from actors.ports import ControllerReporter, LeaseFeed
+from actors.process import settle_in
+from ray_easgd.algorithms import Algorithm
+from ray_easgd.config import Config
+from ray_easgd.elastic import ElasticOptions
+from ray_easgd.loop import train_task
+from ray_easgd.session import RunEnded, Session, use
+from ray_easgd.task import Task
+
+if TYPE_CHECKING:
+    from ray.actor import ActorProxy
+
+    from actors.center import Center
+    from actors.controller import Controller
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What a worker runs: a task in the built-in loop, or the user's own loop."""
+
+    task: Task | None = None
+    loop: Callable[..., object] | None = None
+    loop_config: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """One worker's place in a run. ``life`` counts the processes that have sat there."""
+
+    name: str
+    index: int
+    life: int
+    config: Config
+    algorithm: Algorithm
+    program: Program
+    center: ActorProxy[Center]
+    controller: ActorProxy[Controller]
+
+
+class Worker:
+    """The actor of one worker. It may run several seats, one after another."""
+
+    def __init__(self, name: str) -> None:
+        settle_in()
+        self._name = name
+        self._ended = Event()
+
+    def __repr__(self) -> str:
+        return f"Worker({self._name})"
+
+    @ray.method(concurrency_group="train")
+    def run(self, seat: Seat) -> WorkerStatus:
+        """Train until the data or the run ends; returns the last status."""
+        self._ended.clear()
+        device, notice = choose_device()
+        reporter = ControllerReporter(seat.controller, seat.name, seat.life, str(device))
+        if notice:
+            reporter.event("device", f"{seat.name}: {notice}")
+        torch.manual_seed(_worker_seed(seat))
+        link = ObjectStoreLink(seat.center, seat.name)
+        session = Session(
+            name=seat.name,
+            index=seat.index,
+            seed=seat.config.seed,
+            options=elastic_options(seat.config, seat.algorithm),
+            link=link,
+            leases=LeaseFeed(seat.controller, seat.name),
+            reporter=reporter,
+            device=device,
+            batch_size=seat.config.batch_size,
+            ended=self._ended,
+        )
+        reporter.session = session
+        try:
+            _train(session, seat)
+            return reporter.flush()
+        finally:
+            link.close()
+
+    @ray.method(concurrency_group="control")
+    def end(self) -> None:
+        """Ask the loop to end at its next step boundary, with a last exchange."""
+        self._ended.set()
+
+    @ray.method(concurrency_group="control")
+    def where(self) -> dict[str, Any]:
+        """Process id, node id and GPU ids of this worker."""
+        context = ray.get_runtime_context()
+        return {
+            "pid": os.getpid(),
+            "node_id": context.get_node_id(),
+            "gpu_ids": [str(g) for g in ray.get_gpu_ids()],
+        }
+
+
+def _train(session: Session, seat: Seat) -> None:
+    """The program, then the last exchange."""
+    with use(session):
+        try:
+            if seat.program.task is not None:
+                train_task(session, seat.program.task.open(seat.config), seat.config)
+            elif seat.program.loop is not None:
+                _call(seat.program.loop, seat.program.loop_config)
+        except RunEnded:
+            pass
+        if session.tie is not None:
+            session.tie.finish()
+
+
+def _call(loop: Callable[..., object], config: Mapping[str, Any] | None) -> None:
+    """A user's loop takes a configuration or nothing, as in Ray Train."""
+    if config is None and loop.__code__.co_argcount == 0:
+        loop()
+    else:
+        loop(dict(config or {}))
+
+
+def elastic_options(config: Config, algorithm: Algorithm) -> ElasticOptions:
+    """How a worker exchanges, from the configuration and the method's defaults."""
+    return ElasticOptions(
+        algorithm=algorithm,
+        period=config.algorithm.period or algorithm.period,
+        order=config.algorithm.order,
+        ledger_seed=config.seed if config.exchange.ledger else None,
+    )
+
+
+def choose_device() -> tuple[torch.device, str]:
+    """The GPU Ray gave this process, else the CPU; and a word where that surprises."""
+    ids = ray.get_gpu_ids()
+    if not ids:
+        return torch.device("cpu"), ""
+    if torch.cuda.is_available():
+        return torch.device("cuda", 0), f"uses GPU {', '.join(map(str, ids))}"
+    return torch.device("cpu"), (
+        f"was given GPU {', '.join(map(str, ids))}, but CUDA is absent here: it uses the CPU"
+    )
+
+
+def _worker_seed(seat: Seat) -> int:
+    """Different in each worker and each life, the same in each run."""
+    return hash((seat.config.seed, seat.index, seat.life)) % (2**63)
+
+
+def start_worker(name: str, *, run: str, num_cpus: float, num_gpus: float) -> ActorProxy[Worker]:
+    """Start one worker's actor.
+
+    ``max_restarts=0``: a restarted process would train without its seat. Single actors rather
+    than a placement group: that would couple their fates.
+    """
+    return (
+        ray.remote(
+            concurrency_groups={"train": 1, "control": 2},
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            max_restarts=0,
+            max_task_retries=0,
+        )(Worker)
+        .options(name=f"{run}:{name}")
+        .remote(name)
+    )

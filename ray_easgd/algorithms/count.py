@@ -1,0 +1,48 @@
+"""Count: the method that makes the edge ledger exact (docs/mathematics.md, 2.14).
+
+Each push is one-hot(child), whatever the gradients do. Whole numbers up to 2^24 are exact in
+float32, so the center *is* the number of pushes applied, child by child: a lost push leaves it
+one short, a doubled one leaves it one over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ray_easgd.algorithms.contract import Algorithm, Pushes, State
+
+
+@dataclass(frozen=True, slots=True)
+class CountExchange:
+    """``d = one_hot(child)``; ``x`` is left alone."""
+
+    child: int
+    overwrites: bool = field(default=False, init=False)
+
+    def begin(self, x: Tensor) -> State:
+        return {}
+
+    def difference(self, x: Tensor, c: Tensor, state: State, *, moving_rate: float) -> Tensor:
+        d = torch.zeros_like(x)
+        d[self.child] = 1.0
+        return d
+
+    def move_(self, x: Tensor, c: Tensor, d: Tensor, state: State, *, unseen: Pushes) -> None:
+        pass
+
+
+def count(child: int) -> Algorithm:
+    """The counting method of one child; its vector must be longer than the number of children."""
+    return Algorithm(
+        name="count",
+        summary="counts pushes; for the ledger's tests",
+        source="docs/mathematics.md, 2.14",
+        exchange=CountExchange(child),
+        local_step="sgd",
+        conserves="pushes",
+        period=1,
+        lr=0.0,
+    )

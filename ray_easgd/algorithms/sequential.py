@@ -1,0 +1,52 @@
+"""The sequential baselines: one worker, whose path the center follows (mathematics.md, 2.6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ray_easgd.algorithms.contract import Algorithm, Pushes, State
+
+
+@dataclass(frozen=True, slots=True)
+class FollowExchange:
+    """``d = x - base``; ``x`` is left alone: the center is the worker's path, period by period."""
+
+    overwrites: bool = field(default=False, init=False)
+
+    def begin(self, x: Tensor) -> State:
+        return {"base": x.clone()}
+
+    def difference(self, x: Tensor, c: Tensor, state: State, *, moving_rate: float) -> Tensor:
+        return x - state["base"]
+
+    def move_(self, x: Tensor, c: Tensor, d: Tensor, state: State, *, unseen: Pushes) -> None:
+        state["base"].add_(d)
+
+
+SGD = Algorithm(
+    name="sgd",
+    summary="one worker, plain SGD: the baseline",
+    source="paper, section 5",
+    exchange=FollowExchange(),
+    local_step="sgd",
+    conserves="pushes",
+    period=16,
+    lr=0.05,
+    sequential=True,
+)
+
+MSGD = Algorithm(
+    name="msgd",
+    summary="one worker, SGD with Nesterov momentum: the baseline",
+    source="paper, section 5",
+    exchange=FollowExchange(),
+    local_step="nesterov",
+    fixed_local_step=True,
+    conserves="pushes",
+    period=16,
+    lr=0.01,
+    momentum=0.9,
+    sequential=True,
+)

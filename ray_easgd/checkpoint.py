@@ -1,0 +1,175 @@
+"""Checkpoints: the center's vector as named tensors, in files without pickle.
+
+    checkpoints/N/center.safetensors   one tensor a parameter, and whatever else was given
+    checkpoints/N/manifest.json        the layout, the caller's words, each file's size and SHA-256
+
+The manifest is written last: a folder without one is not a checkpoint, so a writer that dies
+half-way leaves nothing that could be taken for one. Tensors come back bit for bit, NaNs included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ray_easgd import strict_json
+from ray_easgd.errors import BadStorage
+from ray_easgd.storage import Place, place_at
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ray_easgd.run_folder import RunFolder
+
+    _Layout = Sequence[Mapping[str, Any]]  # as a manifest holds it
+
+FOLDER, MANIFEST, CENTER = "checkpoints", "manifest.json", "center.safetensors"
+
+
+class Slot(Protocol):
+    """Where one tensor lies in the vector: elements ``offset <= k < offset + size``."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checkpoint:
+    """What ``write_checkpoint`` was given."""
+
+    manifest: dict[str, Any]  # the caller's, and ``number``, ``layout``, ``files``
+    tensors: dict[str, NDArray[Any]]  # every tensor by name, the extra ones included
+    vector: NDArray[np.float32]  # (n,)
+
+
+def write_checkpoint(
+    folder: RunFolder,
+    number: int,
+    *,
+    vector: NDArray[np.float32],
+    layout: Sequence[Slot],
+    manifest: Mapping[str, object],
+    extra: Mapping[str, NDArray[Any]] | None = None,
+) -> str:
+    """Write checkpoint ``number`` of a run and return its path.
+
+    ``vector``, float32 of shape (n,), is cut into tensors by ``layout``, whose slots cover it
+    without gap or overlap. ``extra`` holds tensors outside it: buffers, frozen parameters.
+    """
+    from safetensors.numpy import save
+
+    data = save(_cut(vector, layout) | _fresh(extra or {}, layout))
+    place = folder.place.child(FOLDER).child(str(number))
+    place.delete(MANIFEST)  # a rollback may reach this number again: not half old, half new
+    place.write(CENTER, data)
+    own = {"number": number, "layout": _described(layout), "files": {CENTER: _fingerprint(data)}}
+    place.write(MANIFEST, strict_json.dumps({**manifest, **own}, indent=2).encode())
+    return place.shown
+
+
+def read_checkpoint(path: str) -> Checkpoint:
+    """Read the checkpoint at a path or URI.
+
+    Raises BadStorage, naming the file, when one is missing, cut short or altered.
+    """
+    from safetensors.numpy import load
+
+    place = place_at(path)
+    manifest = _read_manifest(place)
+    files = {name: _read_whole(place, name, is_) for name, is_ in manifest["files"].items()}
+    layout = manifest["layout"]
+    tensors = _in_order(load(files[CENTER]), layout)
+    return Checkpoint(manifest=manifest, tensors=tensors, vector=_join(tensors, layout))
+
+
+def latest_checkpoint(folder: RunFolder) -> str | None:
+    """The path of a run's newest whole checkpoint, or None."""
+    place = folder.place.child(FOLDER)
+    numbers = sorted((int(name) for name in place.names("") if name.isdecimal()), reverse=True)
+    whole = (n for n in numbers if place.exists(f"{n}/{MANIFEST}"))
+    newest = next(whole, None)
+    return None if newest is None else place.child(str(newest)).shown
+
+
+def _cut(vector: NDArray[np.float32], layout: Sequence[Slot]) -> dict[str, NDArray[Any]]:
+    _check_cover(vector, layout)
+    return {s.name: vector[s.offset : s.offset + s.size].reshape(s.shape) for s in layout}
+
+
+def _check_cover(vector: NDArray[np.float32], layout: Sequence[Slot]) -> None:
+    assert vector.ndim == 1, vector.shape
+    assert vector.dtype == "float32", vector.dtype
+    end = 0
+    for slot in sorted(layout, key=lambda s: (s.offset, s.size)):
+        assert slot.offset == end, f"{slot.name} begins at {slot.offset}, not {end}"
+        end += slot.size
+    assert end == vector.size, f"the layout covers {end} of {vector.size} elements"
+
+
+def _fresh(extra: Mapping[str, NDArray[Any]], layout: Sequence[Slot]) -> dict[str, NDArray[Any]]:
+    """The extra tensors, contiguous as safetensors needs them, under names of their own."""
+    import numpy as np
+
+    clash = extra.keys() & {slot.name for slot in layout}
+    assert not clash, f"extra tensors named as parameters: {sorted(clash)}"
+    return {name: np.asarray(tensor, order="C") for name, tensor in extra.items()}
+
+
+def _described(layout: Sequence[Slot]) -> list[dict[str, object]]:
+    return [
+        {"name": s.name, "shape": list(s.shape), "offset": s.offset, "size": s.size} for s in layout
+    ]
+
+
+def _in_order(tensors: Mapping[str, NDArray[Any]], layout: _Layout) -> dict[str, NDArray[Any]]:
+    """Parameters as in the vector, then the extra ones; safetensors gives them in any order."""
+    parameters = [slot["name"] for slot in layout]
+    return {name: tensors[name] for name in (*parameters, *sorted(tensors.keys() - parameters))}
+
+
+def _join(tensors: Mapping[str, NDArray[Any]], layout: _Layout) -> NDArray[np.float32]:
+    import numpy as np
+
+    vector = np.empty(sum(slot["size"] for slot in layout), dtype=np.float32)
+    for slot in layout:
+        vector[slot["offset"] : slot["offset"] + slot["size"]] = tensors[slot["name"]].reshape(-1)
+    return vector
+
+
+def _fingerprint(data: bytes) -> dict[str, object]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+def _read_manifest(place: Place) -> dict[str, Any]:
+    try:
+        return strict_json.loads(place.read(MANIFEST).decode())
+    except FileNotFoundError as error:
+        raise _torn(place, MANIFEST, "missing, so this is not a checkpoint") from error
+    except ValueError as error:
+        raise _torn(place, MANIFEST, f"not whole: {error}") from error
+
+
+def _read_whole(place: Place, name: str, expected: Mapping[str, object]) -> bytes:
+    try:
+        data = place.read(name)
+    except FileNotFoundError as error:
+        raise _torn(place, name, "missing") from error
+    if len(data) != expected["size"]:
+        raise _torn(place, name, f"{len(data)} bytes long instead of {expected['size']}")
+    if _fingerprint(data) != expected:
+        raise _torn(place, name, "altered: its SHA-256 is not the manifest's")
+    return data
+
+
+def _torn(place: Place, name: str, problem: str) -> BadStorage:
+    remedy = f"Delete {place.shown}; the checkpoint before it is used then"
+    return BadStorage("checkpoint", place.child(name).shown, problem, remedy)

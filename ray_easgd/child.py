@@ -1,0 +1,55 @@
+"""A child's memory of what it sent: numbers its pushes and keeps those not yet shown applied.
+
+A pure machine, the other half of ``hub.py``. A push is kept until a *snapshot* shows it, not
+until the hub acknowledges it: a hub that dies after its acknowledgement may come back from a
+snapshot that lacks it, and then the child replays.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ray_easgd.protocol import PushHeader, SnapshotHeader
+
+WINDOW = 2
+"""Pushes kept at most. With so many outstanding a child skips the exchange and keeps stepping."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One life of a child: its incarnation, its next sequence, its outstanding pushes."""
+
+    incarnation: int
+    sequence: int = 0
+    retained: deque[tuple[PushHeader, Tensor]] = field(default_factory=deque)
+
+    @property
+    def may_push(self) -> bool:
+        """Whether the window has room."""
+        return len(self.retained) < WINDOW
+
+    def retain(self, header: PushHeader, d: Tensor) -> None:
+        """Keep a push that is about to leave. Its sequence must be the next one."""
+        assert header.sequence == self.sequence + 1
+        assert self.may_push
+        self.sequence = header.sequence
+        self.retained.append((header, d))
+
+    def shown(self, snapshot: SnapshotHeader) -> None:
+        """A snapshot arrived: what it contains need not be kept."""
+        last = snapshot.applied.get(self.incarnation, 0)
+        while self.retained and self.retained[0][0].sequence <= last:
+            self.retained.popleft()
+
+    def unseen(self) -> list[Tensor]:
+        """The pushes no snapshot has shown yet, oldest first."""
+        return [d for _, d in self.retained]
+
+    def write_off(self) -> float:
+        """Give up on the outstanding pushes; returns the Euclidean norm of what is lost."""
+        lost = sum(float(d.norm()) ** 2 for d in self.unseen())
+        self.retained.clear()
+        return float(lost**0.5)

@@ -1,0 +1,148 @@
+"""The command line: ``ray-easgd train``, ``show``, ``methods``.
+
+Exit codes: 0 ended as asked, 1 failed, 2 bad input, 130 interrupted. With ``--json`` the last
+line of standard output is one JSON object; everything a person watches goes to standard error.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from typing import Any, NoReturn
+
+import click
+
+from ray_easgd.errors import BadInput, EasgdError
+from ray_easgd.strict_json import dumps
+from ray_easgd.version import __version__
+
+_BEGAN_AT = time.time()
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="End with one JSON object on standard output."
+)
+
+
+class _Program(click.Group):
+    """Turns our errors into one message and an exit code; nobody reads a traceback of ours."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BadInput as error:
+            _fail(f"bad input: {error}", 2)
+        except EasgdError as error:
+            _fail(str(error), 1)
+        except KeyboardInterrupt:
+            _fail("interrupted; every process of the run has been ended", 130)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ray-easgd")
+def main() -> None:
+    """Elastic Averaging SGD on Ray: one model, trained by workers that come and go."""
+
+
+@main.command()
+@click.argument("words", nargs=-1, metavar="[CONFIG.yaml] [KEY=VALUE ...]")
+@json_option
+def train(words: tuple[str, ...], as_json: bool) -> None:
+    """Train a model; without arguments EAMSGD on the digits.
+
+    KEY=VALUE sets any key of the configuration, as in fleet.workers=4 or data=fashion_mnist, and
+    wins over CONFIG.yaml. `ray-easgd keys` lists them.
+    """
+    from ray_easgd.config import Config
+    from ray_easgd.seam import actors_module
+
+    config = Config.load(*_split(words))
+    signal.signal(signal.SIGTERM, _as_interrupt)  # how a Ray job is asked to stop
+    trainer = actors_module("trainer").ElasticTrainer(config=config)
+    metrics = trainer.fit(began_at=_BEGAN_AT).metrics
+    _show_result(metrics, as_json)
+
+
+@main.command()
+@click.argument("path")
+@json_option
+def show(path: str, as_json: bool) -> None:
+    """Sum up a finished run from its folder PATH."""
+    from ray_easgd.report import summary
+    from ray_easgd.run_folder import RunFolder
+
+    _show_result(summary(RunFolder.open(path)), as_json)
+
+
+@main.command()
+@json_option
+def methods(as_json: bool) -> None:
+    """List the algorithms."""
+    from ray_easgd.algorithms import METHODS
+
+    rows = [
+        {
+            "name": m.name,
+            "summary": m.summary,
+            "source": m.source,
+            "local_step": m.local_step,
+            "period": m.period,
+            "lr": m.lr,
+            "momentum": m.momentum,
+            "conserves": m.conserves,
+        }
+        for m in METHODS.values()
+    ]
+    if as_json:
+        click.echo(dumps({"methods": rows}))
+    else:
+        _print_table(["name", "summary", "period", "lr", "momentum", "source"], rows)
+
+
+@main.command()
+def keys() -> None:
+    """List the keys of a configuration, with their defaults."""
+    from ray_easgd.config import Config, describe_keys
+
+    rows = [{"key": k, "default": d, "meaning": m} for k, d, m in describe_keys(Config())]
+    _print_table(["key", "default", "meaning"], rows)
+
+
+def _split(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """A leading word without '=' is the configuration file."""
+    if words and "=" not in words[0]:
+        return words[0], words[1:]
+    return None, words
+
+
+def _as_interrupt(signum: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _show_result(metrics: Any, as_json: bool) -> None:
+    if as_json:
+        click.echo(dumps(dict(metrics)))
+        return
+    rows = [{"": k.replace("_", " "), " ": _readable(v)} for k, v in metrics.items()]
+    _print_table(["", " "], rows)
+    if "path" in metrics:
+        click.echo(f"report: {metrics['path']}/report.html")
+
+
+def _readable(value: object) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _print_table(columns: list[str], rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(str(row[c]) for c in columns))
+    Console(soft_wrap=True).print(table)

@@ -1,0 +1,54 @@
+"""Folders of prepared data under ``RAY_EASGD_CACHE``, each written once and then only read."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ray_easgd import environment
+from ray_easgd.errors import BadData
+
+FORMAT = 1
+"""Raise it when what an entry holds changes, and every old entry is ignored."""
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """A key of these files as they are now: their paths, sizes and times of last change."""
+    stats = [(str(path.resolve()), path.stat()) for path in paths]
+    facts = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def entry(key: str, build: Callable[[Path], None]) -> Path:
+    """The folder of ``key``, filled by ``build(folder)`` if nobody has done so yet.
+
+    It is filled under another name and renamed, so a reader sees all of it or nothing; of two
+    processes that build it at once the first to finish wins and the other drops its copy.
+    """
+    final = environment.cache_root() / f"{key}-v{FORMAT}"
+    if final.is_dir():
+        return final
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=final.parent))
+        try:
+            build(aside)
+            _publish(aside, final)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        remedy = "Set RAY_EASGD_CACHE to a folder that can be written and has room."
+        raise BadData("RAY_EASGD_CACHE", str(final.parent), str(error), remedy) from error
+    return final
+
+
+def _publish(aside: Path, final: Path) -> None:
+    aside.chmod(0o755)  # mkdtemp makes it private; other users of a shared cache may read it
+    try:
+        aside.rename(final)
+    except OSError:
+        if not final.is_dir():  # renaming onto a folder that is there fails: somebody was faster
+            raise

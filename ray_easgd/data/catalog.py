@@ -1,0 +1,73 @@
+"""From the name a user types to the data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ray_easgd import environment
+from ray_easgd.data.digits import open_digits
+from ray_easgd.data.folder import open_folder
+from ray_easgd.data.named import suggest
+from ray_easgd.data.rows import Sources
+from ray_easgd.data.sets import DataSets
+from ray_easgd.data.text import open_text
+from ray_easgd.data.torchvision_sets import PREFIX, open_torchvision
+from ray_easgd.data.user import open_user
+from ray_easgd.errors import BadData
+
+CACHE_LIMIT_BYTES = 4 << 30
+"""Images that take more than that when decoded are read from Parquet each time."""
+
+_TEXT_FILE = "input.txt"
+
+
+def open_data(
+    name: str, *, seed: int, crop: int | None = None, cache_limit_bytes: int = CACHE_LIMIT_BYTES
+) -> DataSets:
+    """Open a data set by name and hold out a tenth of its training set by ``seed``.
+
+    ``crop`` is the side in pixels of the square images that the model takes; None takes them as
+    they are. The user's own data (``module:function``) is never cropped.
+    """
+    found = _open(name, crop, cache_limit_bytes)
+    return found if isinstance(found, DataSets) else found.split(name, seed)
+
+
+def prepare_data(name: str, *, cache_limit_bytes: int = CACHE_LIMIT_BYTES) -> None:
+    """Check a data set and decode it into this node's cache, so that workers only map it."""
+    open_data(name, seed=0, cache_limit_bytes=cache_limit_bytes)
+
+
+def _open(name: str, crop: int | None, cache_limit_bytes: int) -> Sources | DataSets:
+    if name == "digits":
+        return open_digits(crop)
+    if "://" in name:
+        raise BadData("data", name, "data is read from local files", "Mount or copy it.")
+    if name.startswith(PREFIX):
+        return open_torchvision(name, crop)
+    if ":" in name:
+        return open_user(name)
+    folder = _folder(name)
+    text = folder / _TEXT_FILE
+    if text.is_file():
+        return open_text(name, text)
+    return open_folder(name, folder, crop, cache_limit_bytes)
+
+
+def _folder(name: str) -> Path:
+    """``$RAY_EASGD_DATA/NAME`` if it is there, else the folder that ``name`` is a path of."""
+    root = environment.data_root()
+    for folder in ([root / name] if root else []) + [Path(name)]:
+        if name and folder.is_dir():
+            return folder
+    where = f"in {root}" if root else "because RAY_EASGD_DATA is not set"
+    known = _known_names(root)
+    remedy = f"{suggest(name, known)}Known: {', '.join(known)}, a folder's path, module:function."
+    raise BadData("data", name, f"there is no such data set {where}, nor such a folder", remedy)
+
+
+def _known_names(root: Path | None) -> list[str]:
+    folders = sorted(root.iterdir()) if root and root.is_dir() else []
+    markers = (_TEXT_FILE, "train.parquet")
+    here = [folder.name for folder in folders if any((folder / m).is_file() for m in markers)]
+    return ["digits", *here, f"{PREFIX}NAME"]

@@ -1,0 +1,36 @@
+"""Names the user types: ``module:function``, and the nearest name to one that is unknown."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ray_easgd.errors import BadInput
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """A sentence with the nearest known name, or an empty string if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean {near[0]}? " if near else ""
+
+
+def load_function(name: str, field: str, error: type[BadInput]) -> Callable[..., Any]:
+    """Import ``module:function``. What goes wrong inside the user's module is raised as it is."""
+    module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
+        raise error(field, name, "this is not of the form module:function", "Write my_code:load.")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as missing:
+        if not f"{module_name}.".startswith(f"{missing.name}."):
+            raise  # the module is there, something it imports is not
+        problem = f"no module named {missing.name} can be imported"
+        raise error(field, name, problem, "Run from its folder, or install it.") from None
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        problem = f"{module_name} has no function {attribute}"
+        near = suggest(attribute, vars(module))
+        raise error(field, name, problem, f"{near}Name a function of that module.")
+    return function  # type: ignore[no-any-return]

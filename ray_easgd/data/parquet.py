@@ -1,0 +1,110 @@
+"""Image Parquet files in Hugging Face's convention: ``image`` struct<bytes, path>, ``label``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ray_easgd.data.images import Labels
+from ray_easgd.data.order import BLOCKS_TOGETHER
+from ray_easgd.data.sets import Positions
+from ray_easgd.errors import BadData
+
+EXPECTED = "image: struct<bytes: binary, path: string>, label: int64"
+
+
+class EncodedImage(NamedTuple):
+    encoded: bytes | None
+    label: int
+    where: str
+    """File and row, for messages."""
+
+
+class ParquetImages:
+    """One file, read by rows; its last few row groups stay in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _open(path)
+        sizes = [
+            self._file.metadata.row_group(g).num_rows for g in range(self._file.num_row_groups)
+        ]
+        self.blocks: tuple[int, ...] = (0, *np.cumsum(sizes, dtype=np.int64).tolist())
+        # Two sets of blocks that are shuffled together, as a batch may straddle them.
+        self._group = lru_cache(maxsize=2 * BLOCKS_TOGETHER)(self._read_group)
+
+    def __len__(self) -> int:
+        return self.blocks[-1]
+
+    def rows(self, rows: Positions) -> list[EncodedImage]:
+        groups = np.searchsorted(self.blocks, rows, side="right") - 1
+        return [self._row(g, r) for g, r in zip(groups.tolist(), rows.tolist(), strict=True)]
+
+    def _row(self, group: int, row: int) -> EncodedImage:
+        encoded, labels = self._group(group)
+        place = row - self.blocks[group]
+        return EncodedImage(encoded[place].as_py(), int(labels[place]), f"{self.path} row {row}")
+
+    def _read_group(self, group: int) -> tuple[Any, Labels]:
+        table = _read(self.path, lambda: self._file.read_row_group(group, ["image", "label"]))
+        image = table["image"].combine_chunks()
+        return image.field("bytes"), table["label"].to_numpy().astype(np.int64)
+
+    def labels(self) -> Labels:
+        """All labels, without reading an image."""
+        column = _read(self.path, lambda: self._file.read(["label"]))["label"]
+        labels = column.to_numpy()
+        if column.null_count or labels.min(initial=0) < 0:
+            problem = f"{self.path} has labels that are missing or negative"
+            raise BadData("data", str(self.path), problem, "Number the classes from 0.")
+        return np.asarray(labels, dtype=np.int64)
+
+    def class_names(self) -> list[str] | None:
+        """The names that the schema metadata declares for ``label``, if it does."""
+        metadata = (self._file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+        try:
+            names = json.loads(metadata)["info"]["features"]["label"]["names"]
+        except (TypeError, KeyError, ValueError):  # absent, or it declares no class names
+            return None
+        return [str(name) for name in names]
+
+
+def _open(path: Path) -> Any:
+    import pyarrow.parquet
+
+    file = _read(path, lambda: pyarrow.parquet.ParquetFile(path, memory_map=True))
+    schema = file.schema_arrow
+    if not _has_expected_columns(schema):
+        found = ", ".join(f"{field.name}: {field.type}" for field in schema)
+        problem = f"its columns are {found or 'none'}; expected {EXPECTED}"
+        raise BadData("data", str(path), problem, "Write it as Hugging Face image Parquet.")
+    return file
+
+
+def _has_expected_columns(schema: Any) -> bool:
+    from pyarrow import types
+
+    if not {"image", "label"} <= set(schema.names):
+        return False
+    image = schema.field("image").type
+    if not types.is_struct(image) or image.get_field_index("bytes") < 0:
+        return False
+    content = image.field("bytes").type
+    is_binary = types.is_binary(content) or types.is_large_binary(content)
+    return bool(is_binary and types.is_integer(schema.field("label").type))
+
+
+def _read(path: Path, read: Callable[[], Any]) -> Any:
+    import pyarrow
+
+    try:
+        return read()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise BadData(
+            "data", str(path), f"it cannot be read: {error}", "Write it again."
+        ) from error

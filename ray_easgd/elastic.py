@@ -1,0 +1,270 @@
+"""The elastic tie of one worker: what happens at each of its step boundaries.
+
+Nothing here waits while training. A pull begins shortly before an exchange is due, so that the
+center is fresh; if it has not arrived, or two pushes are still unconfirmed, the worker keeps
+stepping and exchanges at the first boundary after (``exchanges_late``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from ray_easgd.algorithms.contract import Algorithm
+from ray_easgd.algorithms.steps import LocalStep
+from ray_easgd.child import Child
+from ray_easgd.errors import Diverged
+from ray_easgd.kernels import Checksum, is_finite
+from ray_easgd.link import Link, Snapshot
+from ray_easgd.parameters import ParameterVector
+from ray_easgd.protocol import Interval, Outcome, PushHeader
+
+Order = Literal["between_steps", "at_snapshot"]
+
+_MOST_RESTARTS = 10
+
+
+class Reporter(Protocol):
+    """Where a worker's numbers and events go; never waits."""
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None: ...
+
+    def event(self, kind: str, message: str, **details: object) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ElasticOptions:
+    """How a worker exchanges. ``period`` counts its gradient steps."""
+
+    algorithm: Algorithm
+    period: int
+    order: Order = "between_steps"
+    ledger_seed: int | None = None
+
+
+@dataclass(slots=True)
+class ElasticCounts:
+    """What one worker's tie has done so far."""
+
+    exchanges: int = 0
+    exchanges_late: int = 0
+    restarts: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+
+
+class Elastic:
+    """One worker's tie to its hub. ``step()`` after each optimizer step is all a loop needs.
+
+    ``taken`` yields the data intervals stepped on since it was last called (``Session``).
+    """
+
+    def __init__(
+        self,
+        vector: ParameterVector,
+        link: Link,
+        options: ElasticOptions,
+        reporter: Reporter,
+        *,
+        name: str = "worker",
+        local_step: LocalStep | None = None,
+        taken: Callable[[], tuple[Interval, ...]] = tuple,
+    ) -> None:
+        self.vector, self.link, self.options = vector, link, options
+        self.name, self.clock, self.counts = name, 0, ElasticCounts()
+        self._reporter, self._local_step, self._taken = reporter, local_step, taken
+        self._exchange = options.algorithm.exchange
+        self._checksum = self._make_checksum()
+        self._loss_sum: Tensor | float = 0.0
+        self._num_losses = self._restarts_in_a_row = self._pushed_at = 0
+        self._pending: tuple[Tensor, Tensor] | None = None  # (c, d) that at_snapshot applies later
+        self._was_late = False
+        self._lead = 1  # steps before the exchange at which to ask for a snapshot
+        self._asked_at: int | None = None
+        self._due = options.period
+        self._fresh: Snapshot | None = None
+        self._join()
+        self._ask_if_time()
+
+    @torch.no_grad()
+    def step(self, loss: Tensor | float | None = None) -> None:
+        """A step boundary: exchange if one is due. ``loss`` is only watched and reported."""
+        self.clock += 1
+        if loss is not None:
+            self._loss_sum = self._loss_sum + (
+                loss.detach() if isinstance(loss, Tensor) else float(loss)
+            )
+            self._num_losses += 1
+        self._apply_pending()
+        self._collect()
+        if self.clock >= self._due:
+            self._exchange_if_ready()
+        self._ask_if_time()
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """The last exchange, and goodbye. Waits for the hub alone, and learns of its death."""
+        self._apply_pending()
+        if self.clock > self._pushed_at:
+            self._fresh = None
+            self.link.drain()
+            self._collect()
+            self.link.pull()
+            self.link.drain()
+            self._collect()
+            self._exchange_if_ready()
+            self._apply_pending()
+        self.link.drain()
+        self._collect()
+        self.link.leave()
+
+    @property
+    def incarnation(self) -> int:
+        """The number of this life."""
+        return self._child.incarnation
+
+    def _join(self) -> None:
+        x = self.vector.flat
+        incarnation, snapshot = self.link.join(x.detach().cpu(), self.vector.layout)
+        self._child = Child(incarnation)
+        self._center = snapshot
+        x.copy_(snapshot.vector)
+        self._state = self._exchange.begin(x)
+
+    def _make_checksum(self) -> Checksum | None:
+        seed = self.options.ledger_seed
+        return None if seed is None else Checksum(self.vector.flat.numel(), seed)
+
+    def _ask_if_time(self) -> None:
+        """Begin the pull late enough to be fresh and early enough to be there in time."""
+        if self._fresh is None and self._asked_at is None and self.clock >= self._due - self._lead:
+            self._asked_at = self.clock
+            self.link.pull()
+
+    def _collect(self) -> None:
+        """Take in what the background has brought, without waiting."""
+        snapshot = self.link.pulled()
+        if snapshot is not None:
+            self._center = self._fresh = snapshot
+            self._child.shown(snapshot.header)
+            if self._asked_at is not None:
+                self._lead = min(self.options.period, max(1, self.clock - self._asked_at))
+                self._asked_at = None
+            self.counts.bytes_received += snapshot.vector.nbytes
+        for reply in self.link.replies():
+            if reply.outcome is Outcome.APPLIED:
+                self._reporter.metrics({"staleness": float(reply.staleness)}, step=self.clock)
+            elif reply.outcome is Outcome.GAP:
+                for header, d in self._child.retained:
+                    self.link.push(header, d)
+            elif reply.outcome is Outcome.REFUSED:
+                self._begin_new_life()
+                break
+
+    def _exchange_if_ready(self) -> None:
+        if self._fresh is None or self.link.busy or not self._child.may_push:
+            self.counts.exchanges_late += not self._was_late
+            self._was_late = True
+            if self._fresh is not None and not self._child.may_push:
+                self._fresh = None  # only a newer snapshot can show the pushes outstanding
+            return
+        snapshot, self._fresh, self._was_late = self._fresh, None, False
+        self._due = (self.clock // self.options.period + 1) * self.options.period
+        self._meet(snapshot)
+
+    def _meet(self, snapshot: Snapshot) -> None:
+        """One exchange against ``snapshot``: compute ``d``, send it, move."""
+        x = self.vector.flat
+        c = snapshot.vector.to(x.device)
+        rate = snapshot.header.moving_rate
+        d = self._exchange.difference(x, c, self._state, moving_rate=rate)
+        sent = d.cpu()
+        loss = self._mean_loss()
+        if not is_finite(sent) or not _is_number(loss):
+            self._start_again(c)
+            return
+        self._restarts_in_a_row = 0
+        self._send(snapshot, sent)
+        if self.options.order == "at_snapshot":
+            self._pending = (c, d)
+        else:
+            self._exchange.move_(x, c, d, self._state, unseen=self._unseen(x))
+        self._report(loss, sent, rate)
+
+    def _send(self, snapshot: Snapshot, d: Tensor) -> None:
+        header = PushHeader(
+            incarnation=self._child.incarnation,
+            sequence=self._child.sequence + 1,
+            computed_from=snapshot.header.version,
+            steps=self.clock - self._pushed_at,
+            progress=self._taken(),
+            checksum=self._checksum(d) if self._checksum else None,
+        )
+        self._pushed_at = self.clock
+        self._child.retain(header, d)
+        self.counts.exchanges += 1
+        self.counts.bytes_sent += d.nbytes
+        self.link.push(header, d)
+
+    def _unseen(self, x: Tensor) -> list[Tensor]:
+        return [d.to(x.device) for d in self._child.unseen()]
+
+    def _apply_pending(self) -> None:
+        if self._pending is not None:
+            (c, d), self._pending = self._pending, None
+            x = self.vector.flat
+            self._exchange.move_(x, c, d, self._state, unseen=self._unseen(x))
+
+    def _start_again(self, c: Tensor) -> None:
+        """Non-finite numbers: leave them here, and start from the center without old momentum."""
+        self.vector.flat.copy_(c)
+        self._state = self._exchange.begin(self.vector.flat)
+        if self._local_step is not None:
+            self._local_step.reset()
+        self.counts.restarts += 1
+        self._restarts_in_a_row += 1
+        lost = self.clock - self._pushed_at
+        self._reporter.event(
+            "not_finite",
+            f"{self.name} met non-finite numbers at step {self.clock}; it starts again from the "
+            f"center, its last {lost} steps are dropped and its optimizer state is cleared",
+            step=self.clock,
+            steps_lost=lost,
+        )
+        if self._restarts_in_a_row >= _MOST_RESTARTS:
+            raise Diverged(self.name, self._restarts_in_a_row)
+
+    def _begin_new_life(self) -> None:
+        """The hub took this life for dead. What it had not applied is lost; say how much."""
+        lost = self._child.write_off()
+        self._join()
+        self._reporter.event(
+            "new_life",
+            f"{self.name} was taken for dead and joins again as incarnation "
+            f"{self._child.incarnation}, from the center; outstanding pushes of norm {lost:.3g} "
+            "are lost",
+            lost_norm=lost,
+        )
+
+    def _mean_loss(self) -> float | None:
+        if not self._num_losses:
+            return None
+        mean = float(self._loss_sum) / self._num_losses
+        self._loss_sum, self._num_losses = 0.0, 0
+        return mean
+
+    def _report(self, loss: float | None, d: Tensor, rate: float) -> None:
+        norm = float(d.norm())
+        conserved = self.options.algorithm.conserves == "sum" and rate
+        values = {"push_norm": norm, "distance": norm / abs(rate) if conserved else norm}
+        if loss is not None:
+            values["loss"] = loss
+        self._reporter.metrics(values, step=self.clock)
+
+
+def _is_number(value: float | None) -> bool:
+    return value is None or abs(value) < float("inf")

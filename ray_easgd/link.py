@@ -1,0 +1,60 @@
+"""An edge as the child sees it: one interface, whatever carries the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from ray_easgd.parameters import Slot
+from ray_easgd.protocol import PushHeader, PushReply, SnapshotHeader
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An immutable published copy of a hub's vector, shape (n,), on the CPU: never write to it."""
+
+    header: SnapshotHeader
+    vector: Tensor
+
+
+class Link(Protocol):
+    """One child's edge to its hub. Only ``join``, ``drain`` and ``leave`` may wait.
+
+    Each raises HubLost once the hub is known to be gone.
+    """
+
+    def join(self, vector: Tensor, layout: Sequence[Slot]) -> tuple[int, Snapshot]:
+        """Become a child: the incarnation, and the center as it is now."""
+        ...
+
+    def pull(self) -> None:
+        """Begin fetching the newest snapshot, unless that is under way."""
+        ...
+
+    def pulled(self) -> Snapshot | None:
+        """A snapshot that has arrived since the last call, or None. Never blocks."""
+        ...
+
+    def push(self, header: PushHeader, d: Tensor) -> None:
+        """Begin sending a difference, a CPU tensor that nobody writes to any more."""
+        ...
+
+    def replies(self) -> list[PushReply]:
+        """Answers that have arrived since the last call. Never blocks."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether a push is still under way."""
+        ...
+
+    def drain(self) -> None:
+        """Wait until every push has been answered, or the hub is known to be gone."""
+        ...
+
+    def leave(self) -> None:
+        """Say goodbye; the hub shares its rate among those who stay."""
+        ...

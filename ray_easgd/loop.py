@@ -1,0 +1,109 @@
+"""The built-in training loop: a user's own loop that we happen to have written."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+from ray_easgd.algorithms import Algorithm, LocalStep, Nesterov, Sgd, TorchStep, find_method
+from ray_easgd.config import Config
+from ray_easgd.errors import BadConfig
+from ray_easgd.session import Session
+from ray_easgd.task import OpenTask
+
+
+def train_task(session: Session, task: OpenTask, config: Config) -> None:
+    """Train until the session's data ends. Exchanges happen at the step boundaries."""
+    model = task.build_model().to(session.device)
+    step = make_local_step(model, config)
+    elastic = session.elastic(model, step)
+    schedule, loss_of = config.optimizer.schedule.build(), task.loss
+    model.train()
+    for inputs, targets in session.data(task.data.train, batch_size=config.batch_size):
+        step.set_lr(schedule(elastic.clock))
+        step.prepare()
+        loss = loss_of(model(inputs), targets)
+        step.zero_grad()
+        loss.backward()
+        step.step()
+        elastic.step(loss)
+
+
+def make_local_step(model: nn.Module, config: Config) -> LocalStep:
+    """The local step that ``optimizer`` and the method ask for."""
+    method, section = find_method(config.algorithm.name), config.optimizer
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    name = local_step_name(config)
+    lr = section.lr or method.lr
+    if name == "sgd" and not section.momentum:
+        return Sgd(parameters, lr=lr, weight_decay=section.weight_decay)
+    if name == "nesterov":
+        momentum = _nesterov_momentum(method, config)
+        return Nesterov(parameters, lr=lr, momentum=momentum, weight_decay=section.weight_decay)
+    return TorchStep(_torch_optimizer(name)(parameters, **_arguments(name, lr, config)))
+
+
+def local_step_name(config: Config) -> str:
+    """The name of the local step, or BadConfig where method and optimizer contradict."""
+    method, name = find_method(config.algorithm.name), config.optimizer.name
+    if name is None:
+        return method.local_step
+    if method.fixed_local_step and name != method.local_step:
+        raise BadConfig(
+            "optimizer.name",
+            name,
+            f"{method.name} is defined by its own {method.local_step} step",
+            f"Leave optimizer.name away, or take algorithm.name={_free(method)}.",
+        )
+    if name == "sgd" and config.optimizer.momentum:
+        return "SGD"  # torch's, which has a momentum; the thesis-exact step has none
+    if name not in ("sgd", "nesterov"):
+        _torch_optimizer(name)
+    return name
+
+
+def _free(method: Algorithm) -> str:
+    return "sgd" if method.sequential else "easgd"
+
+
+def _nesterov_momentum(method: Algorithm, config: Config) -> float:
+    given = (config.algorithm.momentum, config.optimizer.momentum)
+    return next((m for m in given if m is not None), method.momentum or 0.9)
+
+
+def _torch_optimizer(name: str) -> Any:
+    import torch.optim  # seconds of imports, so only for those who ask for it
+
+    optimizer = getattr(torch.optim, name, None)
+    if inspect.isclass(optimizer) and issubclass(optimizer, torch.optim.Optimizer):
+        return optimizer
+    known = sorted(
+        n
+        for n, c in vars(torch.optim).items()
+        if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)
+    )
+    raise BadConfig(
+        "optimizer.name",
+        name,
+        "torch.optim has no such optimizer",
+        f"Take sgd, nesterov, or one of {', '.join(known)}.",
+    )
+
+
+def _arguments(name: str, lr: float, config: Config) -> dict[str, Any]:
+    """Keyword arguments of a torch.optim class, those it does not know refused by name."""
+    section = config.optimizer
+    arguments: dict[str, Any] = {"lr": lr, "weight_decay": section.weight_decay}
+    if section.momentum is not None:
+        arguments["momentum"] = section.momentum
+    arguments |= section.options
+    known = inspect.signature(_torch_optimizer(name)).parameters
+    if section.weight_decay == 0 and "weight_decay" not in section.options:
+        arguments.pop("weight_decay")  # AdamW's own default is not 0
+    for key in arguments.keys() - known.keys():
+        raise BadConfig(
+            f"optimizer.{key}", arguments[key], f"{name} has no such argument", "Leave it away."
+        )
+    return arguments

@@ -1,0 +1,104 @@
+"""Which data has been trained on: sets of intervals, exact and small however many samples.
+
+A hub keeps a ``Progress`` and adds each applied push's intervals, so that its vector and its
+data position are one cut.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+
+from ray_easgd.protocol import Interval
+
+
+class IntervalSet:
+    """A set of whole numbers, held as disjoint, sorted, non-touching ranges [start, stop)."""
+
+    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
+        self._ranges: list[tuple[int, int]] = []
+        for start, stop in ranges:
+            self.add(start, stop)
+
+    def add(self, start: int, stop: int) -> int:
+        """Add a range; returns how many of its numbers were there before."""
+        if start >= stop:
+            return 0
+        # Neighbors that touch are merged too, so a finished epoch is one range.
+        low = bisect_left(self._ranges, start, key=lambda r: r[1])
+        high = low
+        seen = 0
+        merged_start, merged_stop = start, stop
+        while high < len(self._ranges) and self._ranges[high][0] <= stop:
+            a, b = self._ranges[high]
+            seen += max(0, min(b, stop) - max(a, start))
+            merged_start, merged_stop = min(merged_start, a), max(merged_stop, b)
+            high += 1
+        self._ranges[low:high] = [(merged_start, merged_stop)]
+        return seen
+
+    def missing(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """The ranges of [start, stop) that are not in the set."""
+        for a, b in self._ranges:
+            if a >= stop:
+                break
+            if b <= start:
+                continue
+            if a > start:
+                yield start, a
+            start = b
+        if start < stop:
+            yield start, stop
+
+    def __len__(self) -> int:
+        return sum(b - a for a, b in self._ranges)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self._ranges)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IntervalSet) and self._ranges == other._ranges
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def __repr__(self) -> str:
+        return f"IntervalSet({self._ranges})"
+
+
+class Progress:
+    """Per epoch: the positions trained on, and how many arrived more than once."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, IntervalSet] = {}
+        self.repeated: dict[int, int] = {}
+
+    def add(self, intervals: Iterable[Interval]) -> None:
+        """Take in the intervals one applied push carries."""
+        for interval in intervals:
+            seen = self.seen.setdefault(interval.epoch, IntervalSet())
+            again = seen.add(interval.start, interval.stop)
+            self.repeated[interval.epoch] = self.repeated.get(interval.epoch, 0) + again
+
+    def copy(self) -> Progress:
+        """As it is now, untouched by what is added later."""
+        other = Progress()
+        other.seen = {epoch: IntervalSet(ranges) for epoch, ranges in self.seen.items()}
+        other.repeated = dict(self.repeated)
+        return other
+
+    def missing(self, interval: Interval) -> list[Interval]:
+        """The parts of ``interval`` that no push has carried yet."""
+        seen = self.seen.get(interval.epoch, IntervalSet())
+        return [
+            Interval(interval.epoch, a, b) for a, b in seen.missing(interval.start, interval.stop)
+        ]
+
+    @property
+    def num_distinct(self) -> int:
+        """Samples trained on, an epoch's repetitions left out."""
+        return sum(len(s) for s in self.seen.values())
+
+    @property
+    def num_repeated(self) -> int:
+        """Samples trained on again within one epoch."""
+        return sum(self.repeated.values())

@@ -1,0 +1,87 @@
+"""The words that child and hub exchange. Values only: no behavior, no torch, no ray.
+
+A *child* (worker or aggregator) meets its *hub* in exchanges: it pulls a snapshot, computes an
+elastic difference and pushes it. See docs/mathematics.md, 2.2 and 2.14.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+PROTOCOL = 1
+"""Raised when ``ray_easgd`` and ``actors`` stop fitting together; checked where one imports the
+other."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Version:
+    """A hub's state: which life of its state (``epoch``), and how many pushes it has applied."""
+
+    epoch: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.count}"
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Interval:
+    """Positions ``start <= k < stop`` of a data epoch's seeded permutation."""
+
+    epoch: int
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PushHeader:
+    """What travels with an elastic difference.
+
+    ``checksum`` is ``r . d`` in float64 for the edge ledger, or None where the ledger is off.
+    ``progress`` is the data whose gradient steps this push carries.
+    """
+
+    incarnation: int
+    sequence: int
+    computed_from: Version
+    steps: int
+    progress: tuple[Interval, ...] = ()
+    checksum: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SnapshotHeader:
+    """What travels with a published copy of a hub's vector.
+
+    ``applied`` maps each incarnation to the last sequence this snapshot contains; together with
+    the vector it is one cut. ``moving_rate`` is the rate both ends of the next exchange use.
+    """
+
+    version: Version
+    moving_rate: float
+    applied: Mapping[int, int] = field(default_factory=dict)
+    steps: int = 0
+    samples: int = 0
+
+
+class Outcome(Enum):
+    """What became of a push."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"  # applied before: the acknowledgement was lost, not the push
+    GAP = "gap"  # an earlier push of this incarnation is missing: send that one first
+    REFUSED = "refused"  # a dead incarnation, or one this hub never admitted
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PushReply:
+    """A hub's answer. ``staleness``: hub version when applied minus version computed from."""
+
+    outcome: Outcome
+    version: Version
+    staleness: int = 0

@@ -1,0 +1,246 @@
+"""Inside a worker: the few verbs that a training loop needs. None of them is a barrier.
+
+from ray_easgd import session
+
+def train_loop(config):
+    model = Net().to(session.device())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config["lr"])
+    elastic = session.elastic(model, optimizer)
+    for inputs, targets in session.data(dataset, batch_size=64):
+        loss = loss_function(model(inputs), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        elastic.step(loss)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from itertools import pairwise
+from threading import Event
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ray_easgd.algorithms.steps import LocalStep, TorchStep
+from ray_easgd.elastic import Elastic, ElasticOptions, Reporter
+from ray_easgd.link import Link
+from ray_easgd.parameters import ParameterVector
+from ray_easgd.protocol import Interval
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+
+class RunEnded(BaseException):
+    """Raised by ``elastic.step()`` when the run is over, to unwind a loop that has no end.
+
+    Like KeyboardInterrupt it is no Exception, so that a loop's own handlers let it pass.
+    """
+
+
+class LeaseSource(Protocol):
+    """Where a worker's data ranges come from."""
+
+    def open(self, num_samples: int, batch_size: int) -> None:
+        """Say what there is to hand out; the first worker's word holds."""
+        ...
+
+    def next(self) -> Interval | None:
+        """The next range, or None when there is nothing more to do."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Session:
+    """One worker's run: who it is, and its ports to the hub, the data and the record."""
+
+    name: str
+    index: int
+    seed: int
+    options: ElasticOptions
+    link: Link
+    leases: LeaseSource
+    reporter: Reporter
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    batch_size: int = 32
+    ended: Event = field(default_factory=Event)
+    tie: Elastic | None = None
+    samples: int = 0
+    first_step_at: float | None = None  # wall clock, seconds since 1970
+    _yielded: list[Interval] = field(default_factory=list)
+    _stepped: list[Interval] = field(default_factory=list)
+
+    def elastic(
+        self, model: nn.Module, optimizer: Optimizer | LocalStep | None = None
+    ) -> SessionElastic:
+        """Tie a model to the center, once. The model takes over the center's parameters."""
+        if self.tie is not None:
+            raise RuntimeError("session.elastic() was called already: a worker has one tie.")
+        step = TorchStep(optimizer) if _is_torch(optimizer) else optimizer
+        self.tie = SessionElastic(self, ParameterVector.bind(model), step)
+        return self.tie
+
+    def data(self, dataset: Any, *, batch_size: int | None = None) -> Iterator[Any]:
+        """Batches of a map-style dataset, shared with the other workers through leases.
+
+        Each sample of an epoch goes to one worker. Ends when the run has seen what it was asked
+        to see. A dataset with a ``batch(positions)`` method is read by batches, others by item.
+        """
+        size = batch_size or self.batch_size
+        self.leases.open(_length(dataset), size)
+        while not self.ended.is_set() and (lease := self.leases.next()) is not None:
+            for interval in split_lease(lease, size):
+                if self.ended.is_set():
+                    return
+                batch = _read(dataset, interval, self.seed)
+                self._yielded.append(interval)
+                yield _to(batch, self.device)
+
+    def report(self, metrics: Mapping[str, float]) -> None:
+        """Record numbers of the user's own. Waits for nobody."""
+        step = self.tie.clock if self.tie else 0
+        self.reporter.metrics({k: float(v) for k, v in metrics.items()}, step=step)
+
+    def step_boundary(self) -> None:
+        """The batches yielded so far have been stepped on."""
+        if self.first_step_at is None:
+            self.first_step_at = time.time()
+        self.samples += sum(len(interval) for interval in self._yielded)
+        self._stepped.extend(self._yielded)
+        self._yielded.clear()
+
+    def take_progress(self) -> tuple[Interval, ...]:
+        """What was stepped on since the last push, for the push to carry."""
+        taken, self._stepped = merge(self._stepped), []
+        return taken
+
+
+class SessionElastic(Elastic):
+    """A worker's tie that also books the data its steps used, and ends with the run."""
+
+    def __init__(
+        self, session: Session, vector: ParameterVector, local_step: LocalStep | None
+    ) -> None:
+        self._session = session
+        super().__init__(
+            vector,
+            session.link,
+            session.options,
+            session.reporter,
+            name=session.name,
+            local_step=local_step,
+            taken=session.take_progress,
+        )
+
+    def step(self, loss: Tensor | float | None = None) -> None:
+        """Call after each optimizer step. Raises RunEnded, which the worker catches, at the end."""
+        self._session.step_boundary()
+        super().step(loss)
+        if self._session.ended.is_set():
+            raise RunEnded
+
+
+_current: ContextVar[Session | None] = ContextVar("session", default=None)
+
+
+@contextmanager
+def use(active: Session) -> Iterator[Session]:
+    """Make ``active`` the session that the verbs below speak to, in this thread."""
+    token = _current.set(active)
+    try:
+        yield active
+    finally:
+        _current.reset(token)
+
+
+def current() -> Session:
+    """The session of the worker this code runs in; RuntimeError elsewhere."""
+    active = _current.get()
+    if active is None:
+        raise RuntimeError(
+            "there is no session here: session.* works inside train_loop_per_worker, which "
+            "ElasticTrainer(train_loop_per_worker).fit() runs in its workers."
+        )
+    return active
+
+
+def elastic(model: nn.Module, optimizer: Optimizer | LocalStep | None = None) -> Elastic:
+    """Tie a model to the center, once; then call ``.step()`` after each optimizer step."""
+    return current().elastic(model, optimizer)
+
+
+def data(dataset: Any, *, batch_size: int | None = None) -> Iterator[Any]:
+    """Batches of a map-style dataset, each sample of an epoch at one worker."""
+    return current().data(dataset, batch_size=batch_size)
+
+
+def report(metrics: Mapping[str, float]) -> None:
+    """Record numbers of your own. Waits for nobody."""
+    current().report(metrics)
+
+
+def device() -> torch.device:
+    """Where this worker computes: its GPU if it was given one and CUDA is there, else the CPU."""
+    return current().device
+
+
+def split_lease(lease: Interval, batch_size: int) -> list[Interval]:
+    """A lease as batches of nearly equal size, none above ``batch_size``."""
+    num_batches = -(-len(lease) // batch_size)
+    edges = [lease.start + len(lease) * k // num_batches for k in range(num_batches + 1)]
+    return [Interval(lease.epoch, a, b) for a, b in pairwise(edges)]
+
+
+def merge(intervals: list[Interval]) -> tuple[Interval, ...]:
+    """Neighbors joined, in the order given."""
+    merged: list[Interval] = []
+    for interval in intervals:
+        last = merged[-1] if merged else None
+        if last and last.epoch == interval.epoch and last.stop == interval.start:
+            merged[-1] = Interval(last.epoch, last.start, interval.stop)
+        else:
+            merged.append(interval)
+    return tuple(merged)
+
+
+def _is_torch(optimizer: object) -> bool:
+    """Whether this is one of ``torch.optim``, told without importing that."""
+    return hasattr(optimizer, "param_groups")
+
+
+def _length(dataset: Any) -> int:
+    if isinstance(dataset, Sized):
+        return len(dataset)
+    raise TypeError(
+        f"session.data takes a map-style dataset (with __len__ and __getitem__), "
+        f"not {type(dataset).__name__}."
+    )
+
+
+def _read(dataset: Any, interval: Interval, seed: int) -> Any:
+    if hasattr(dataset, "batch"):
+        order = dataset.order(seed, interval.epoch)
+        return dataset.batch(order.positions(interval.start, interval.stop))
+    order = np.random.default_rng((seed, interval.epoch)).permutation(len(dataset))
+    items = [dataset[int(k)] for k in order[interval.start : interval.stop]]
+    return torch.utils.data.default_collate(items)
+
+
+def _to(batch: Any, device: torch.device) -> Any:
+    if device.type == "cpu":
+        return batch
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {k: _to(v, device) for k, v in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(_to(v, device) for v in batch)
+    return batch

@@ -1,0 +1,66 @@
+"""A task: what is to be learned. Model, loss and data, each a name or the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from ray_easgd.config import Config
+from ray_easgd.data import DataSets, open_data, prepare_data
+from ray_easgd.models import build_model, count_correct, loss_function, preferred_crop
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What the built-in loop trains.
+
+    ``data``: a name of the configuration key ``data``, or a function without arguments that
+    returns (train, test), each a map-style dataset. ``model``: a name of the key ``model``, or a
+    function from the data's ``DataSpec`` to a module. ``loss``: cross entropy if absent.
+    """
+
+    model: str | Callable[[Any], nn.Module] = "mlp"
+    data: str | Callable[[], Any] = "digits"
+    loss: Loss | None = None
+
+    def prepare(self, config: Config) -> None:
+        """Check the data and decode it once, before workers map it."""
+        if isinstance(self.data, str):
+            prepare_data(self.data, cache_limit_bytes=int(config.cache_limit_gb * 2**30))
+
+    def open(self, config: Config) -> OpenTask:
+        """The task with its data at hand; the same in every process for one seed."""
+        sets = open_data(
+            self.data,
+            seed=config.seed,
+            crop=preferred_crop(self.model) if isinstance(self.model, str) else None,
+            cache_limit_bytes=int(config.cache_limit_gb * 2**30),
+        )
+        return OpenTask(self, sets, config.seed)
+
+
+@dataclass(frozen=True)
+class OpenTask:
+    """A task whose data has been opened."""
+
+    task: Task
+    data: DataSets
+    seed: int
+
+    def build_model(self) -> nn.Module:
+        """The model, with the seed's own initial parameters."""
+        return build_model(self.task.model, self.data.spec, seed=self.seed)
+
+    @property
+    def loss(self) -> Loss:
+        """Mean loss of a batch."""
+        return self.task.loss or loss_function(self.data.spec)
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> tuple[int, int]:
+        """(right, all) predictions of a batch."""
+        return count_correct(outputs, targets)
