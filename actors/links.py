@@ -3,9 +3,9 @@ background and at the same time, so that a link carries both directions at once.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 import ray
@@ -34,10 +34,8 @@ class ObjectStoreLink:
         self._incarnation = 0
         self._pulls = ThreadPoolExecutor(1, thread_name_prefix="pull")
         self._pushes = ThreadPoolExecutor(1, thread_name_prefix="push")
-        self._pulling: Future[None] | None = None
-        self._pushing: Future[None] | None = None
-        self._arrived: SimpleQueue[Snapshot] = SimpleQueue()
-        self._answers: SimpleQueue[PushReply] = SimpleQueue()
+        self._pulling: Future[Snapshot] | None = None
+        self._pushing: deque[Future[PushReply]] = deque()
 
     def join(self, vector: Tensor, layout: Sequence[Slot]) -> tuple[int, Snapshot]:
         try:
@@ -48,30 +46,30 @@ class ObjectStoreLink:
             raise HubLost("the center", type(error).__name__) from error
 
     def pull(self) -> None:
-        if self._pulling is None or self._pulling.done():
-            _raise(self._pulling)
+        if self._pulling is None:
             self._pulling = self._pulls.submit(self._fetch)
 
     def pulled(self) -> Snapshot | None:
-        _raise(self._pulling)
-        return _newest(self._arrived)
+        if self._pulling is None or not self._pulling.done():
+            return None
+        future, self._pulling = self._pulling, None
+        return _result(future)
 
     def push(self, header: PushHeader, d: Tensor) -> None:
-        _raise(self._pushing)
-        self._pushing = self._pushes.submit(self._send, header, d)
+        self._pushing.append(self._pushes.submit(self._send, header, d))
 
     def replies(self) -> list[PushReply]:
-        _raise(self._pushing)
-        return _all(self._answers)
+        answers = []
+        while self._pushing and self._pushing[0].done():
+            answers.append(_result(self._pushing.popleft()))
+        return answers
 
     @property
     def busy(self) -> bool:
-        return self._pushing is not None and not self._pushing.done()
+        return bool(self._pushing)
 
     def drain(self) -> None:
-        wait([f for f in (self._pulling, self._pushing) if f is not None])
-        _raise(self._pulling)
-        _raise(self._pushing)
+        wait([*self._pushing, *filter(None, [self._pulling])])
 
     def leave(self) -> None:
         """Also ends the two threads."""
@@ -83,41 +81,23 @@ class ObjectStoreLink:
         self._pulls.shutdown(wait=False, cancel_futures=True)
         self._pushes.shutdown(wait=False, cancel_futures=True)
 
-    def _fetch(self) -> None:
+    def _fetch(self) -> Snapshot:
         header, (ref,) = ray.get(self._hub.pull.remote())
-        self._arrived.put(Snapshot(header, torch.from_numpy(ray.get(ref))))
+        return Snapshot(header, torch.from_numpy(ray.get(ref)))
 
-    def _send(self, header: PushHeader, d: Tensor) -> None:
+    def _send(self, header: PushHeader, d: Tensor) -> PushReply:
         """Send until answered: an unavailable hub may or may not have applied it, and knows."""
         array = ray.put(d.numpy())
         while True:
             try:
-                self._answers.put(ray.get(self._hub.push.remote(header, array)))
-                return
+                return ray.get(self._hub.push.remote(header, array))
             except ActorUnavailableError:
                 continue  # Ray itself waits for the connection, and tells us when it is dead
 
 
-def _raise(future: Future[None] | None) -> None:
-    """Bring a background failure to the training thread, as HubLost where it is that."""
-    if future is None or not future.done():
-        return
-    error = future.exception()
-    if isinstance(error, RayActorError):
+def _result(future: Future[T]) -> T:
+    """What the background brought; its failure as HubLost where it is that."""
+    try:
+        return future.result()
+    except RayActorError as error:
         raise HubLost("the center", type(error).__name__) from error
-    if error is not None:
-        raise error
-
-
-def _all(queue: SimpleQueue[T]) -> list[T]:
-    items: list[T] = []
-    while True:
-        try:
-            items.append(queue.get_nowait())
-        except Empty:
-            return items
-
-
-def _newest(queue: SimpleQueue[T]) -> T | None:
-    items = _all(queue)
-    return items[-1] if items else None

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _TICK_S = 0.5
 _GRACE_S = 10.0
+_WRITE_EVERY_S = 5.0
 
 Observation = tuple[Book, list[Note], list[WorkerStatus]]
 
@@ -78,7 +79,8 @@ class Run:
         self._name = folder.name
         self._phase = "starting workers"
         self._evaluating: ObjectRef[Evaluation] | None = None
-        self._evaluate_after = 0.0
+        self._evaluate_after = self._write_after = 0.0
+        self._metrics: list[Metric] = []
         self._actors: list[Any] = []
         self._start_hubs(total_samples)
 
@@ -221,7 +223,7 @@ class Run:
         rest = max(section.interval_s, evaluation.took_s * (1 / section.share - 1))
         self._evaluate_after = time.monotonic() + rest
         now = time.time() - self.began_at
-        self.folder.write_metrics(
+        self._metrics.extend(
             [
                 Metric(
                     time_s=now,
@@ -236,14 +238,14 @@ class Run:
         )
 
     def _record(self, notes: list[Note]) -> None:
-        metrics, samples = [], self.sight.samples
+        samples = self.sight.samples
         for note in notes:
             if note.value is None:
                 self._tell(note.name, note.message, source=note.source, **(note.details or {}))
                 continue
             if note.name not in _OURS:
                 self.sight.reported[note.name] = note.value
-            metrics.append(
+            self._metrics.append(
                 Metric(
                     time_s=note.at - self.began_at,
                     samples=samples,
@@ -253,6 +255,13 @@ class Run:
                     value=note.value,
                 )
             )
+        if time.monotonic() >= self._write_after:
+            self.write()
+            self._write_after = time.monotonic() + _WRITE_EVERY_S
+
+    def write(self) -> None:
+        """Put the numbers gathered so far into the run's folder."""
+        metrics, self._metrics = self._metrics, []
         if metrics:
             self.folder.write_metrics(metrics)
 

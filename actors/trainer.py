@@ -159,6 +159,7 @@ def _carry_out(run: Run) -> Result:
 def _finish(
     run: Run, checkpoint: str | None, error: TrainingFailedError | None, *, status: str
 ) -> Result:
+    run.write()
     metrics = summarize(run)
     record = metrics | {"status": status, "checkpoint": checkpoint}
     run.folder.write_result(record | {"error": str(error) if error else None})

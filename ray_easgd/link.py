@@ -48,11 +48,11 @@ class Link(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a push is still under way."""
+        """Whether a push is under way, its answer not yet collected."""
         ...
 
     def drain(self) -> None:
-        """Wait until every push has been answered, or the hub is known to be gone."""
+        """Wait until nothing is under way, or the hub is known to be gone."""
         ...
 
     def leave(self) -> None:

@@ -23,16 +23,17 @@ FLOORS = (
         "vocabulary",
         {"parameters", "config", "topology", "moving_rate", "schedules", "result", "progress"},
     ),
-    ("mathematics", {"algorithms", "ledger", "kernels", "models", "theory", "tasks"}),
+    ("mathematics", {"algorithms", "ledger", "kernels", "theory", "tasks"}),
     (
         "machines and I/O",
         {
             *{"hub", "child", "link", "leases", "events"},
-            *{"data", "task", "storage", "checkpoint", "run_folder", "tensorboard_curves"},
+            *{"storage", "checkpoint", "run_folder", "tensorboard_curves"},
         },
     ),
+    ("what is learned", {"data", "models", "task"}),
     ("loops", {"elastic", "session", "loop", "local", "simulator", "planner"}),
-    ("facade", {"report", "display", "cli", "__init__"}),
+    ("facade", {"seam", "report", "display", "cli", "__init__"}),
     ("actors", {"actors"}),
     ("jobs", {"jobs"}),
 )

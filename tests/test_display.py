@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -216,7 +217,10 @@ def test_a_display_that_nobody_closed_gives_the_cursor_back_at_exit() -> None:
     )
     environment = {**os.environ, "TERM": "xterm"}
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=environment, cwd=root
+    )
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.rindex(SHOW) > done.stderr.rindex(HIDE)
 

@@ -258,6 +258,15 @@ def test_the_summary_is_the_result_with_what_the_folder_knows(tmp_path: Path) ->
     assert facts["events"] == {"finished": 1, "joined": 1, "started": 1, "worker_lost": 1}
 
 
+def test_a_result_that_names_its_status_and_error_is_believed(tmp_path: Path) -> None:
+    folder = RunFolder.create(str(tmp_path), "run")
+    folder.write_result({"status": "interrupted", "error": None})
+    assert summary(folder)["status"] == "interrupted"
+    folder.write_result({"error": "the fleet is gone"})
+    assert summary(folder)["status"] == "failed"
+    assert "the fleet is gone" in page_of(folder).text
+
+
 def test_the_summary_of_an_unfinished_run_comes_from_its_metrics(tmp_path: Path) -> None:
     folder = RunFolder.create(str(tmp_path), "run")
     folder.write_config(CONFIG)

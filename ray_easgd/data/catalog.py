@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ray_easgd import environment
 from ray_easgd.data.digits import open_digits
 from ray_easgd.data.folder import open_folder
-from ray_easgd.data.named import suggest
+from ray_easgd.data.named import name_of, suggest
 from ray_easgd.data.rows import Sources
 from ray_easgd.data.sets import DataSets
 from ray_easgd.data.text import open_text
@@ -22,20 +24,30 @@ _TEXT_FILE = "input.txt"
 
 
 def open_data(
-    name: str, *, seed: int, crop: int | None = None, cache_limit_bytes: int = CACHE_LIMIT_BYTES
+    data: str | Callable[[], Any],
+    *,
+    seed: int,
+    crop: int | None = None,
+    cache_limit_bytes: int = CACHE_LIMIT_BYTES,
 ) -> DataSets:
-    """Open a data set by name and hold out a tenth of its training set by ``seed``.
+    """Open a data set and hold out a tenth of its training set by ``seed``.
 
-    ``crop`` is the side in pixels of the square images that the model takes; None takes them as
-    they are. The user's own data (``module:function``) is never cropped.
+    ``data`` is a name, or a function as ``module:function`` would name it. ``crop`` is the side in
+    pixels of the square images that the model takes; None takes them as they are. What the user's
+    own function returns is never cropped.
     """
-    found = _open(name, crop, cache_limit_bytes)
+    if isinstance(data, str):
+        found, name = _open(data, crop, cache_limit_bytes), data
+    else:
+        found, name = open_user(data), name_of(data)
     return found if isinstance(found, DataSets) else found.split(name, seed)
 
 
-def prepare_data(name: str, *, cache_limit_bytes: int = CACHE_LIMIT_BYTES) -> None:
+def prepare_data(
+    data: str | Callable[[], Any], *, cache_limit_bytes: int = CACHE_LIMIT_BYTES
+) -> None:
     """Check a data set and decode it into this node's cache, so that workers only map it."""
-    open_data(name, seed=0, cache_limit_bytes=cache_limit_bytes)
+    open_data(data, seed=0, cache_limit_bytes=cache_limit_bytes)
 
 
 def _open(name: str, crop: int | None, cache_limit_bytes: int) -> Sources | DataSets:

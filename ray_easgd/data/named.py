@@ -16,6 +16,11 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {near[0]}? " if near else ""
 
 
+def name_of(function: Callable[..., Any]) -> str:
+    """A function as ``module:function``, for messages."""
+    return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
+
+
 def load_function(name: str, field: str, error: type[BadInput]) -> Callable[..., Any]:
     """Import ``module:function``. What goes wrong inside the user's module is raised as it is."""
     module_name, _, attribute = name.partition(":")

@@ -21,7 +21,10 @@ class DataSpec:
     input_shape: tuple[int, ...]
     """One sample as the model sees it: ``(C, H, W)`` for images, ``(block,)`` for text."""
     num_classes: int
-    """Classes; for text, the size of the vocabulary."""
+    """Classes; for text, the size of the vocabulary; for real targets, numbers in one target.
+
+    0 where the user's own data does not tell.
+    """
 
 
 class Order(Protocol):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ray_easgd.data.images import Pixels
 
 CROP = 221
-"""Side of the crop in pixels where the model asks for none: the thesis's (C.1)."""
+"""Side of the crop in pixels where the model asks for none (docs/mathematics.md, 5.3)."""
 SHORTEST_SIDE = 256
 """Images are resized so that their shorter side has that many pixels."""
 

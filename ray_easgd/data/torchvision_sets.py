@@ -22,6 +22,8 @@ PREFIX = "torchvision:"
 
 def open_torchvision(name: str, crop: int | None) -> Sources:
     """Download and decode on the first use; later uses import no torchvision."""
+    if not name.removeprefix(PREFIX).isidentifier():  # it names a folder below
+        raise BadData("data", name, "this is no class of torchvision", "Write torchvision:MNIST.")
     folder = cache.entry(name.replace(":", "-"), partial(_build, name))
     return open_images(name, folder, crop)
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import TensorDataset, default_collate
+from torch.utils.data import TensorDataset
 
-from ray_easgd.data.named import load_function
+from ray_easgd.data.named import load_function, name_of
 from ray_easgd.data.rows import Sources
-from ray_easgd.data.sets import DataSets, DataSpec, Positions
+from ray_easgd.data.sets import DataSets, DataSpec
+from ray_easgd.data.user_sources import MapSource, TensorSource, is_text
 from ray_easgd.errors import BadData
 
 FORMS = (
@@ -22,62 +22,13 @@ FORMS = (
 )
 
 
-@dataclass(frozen=True)
-class TensorSource:
-    """Two tensors of equal length; uint8 inputs are read as [0, 1]."""
+def open_user(data: str | Callable[[], Any]) -> Sources | DataSets:
+    """Call a function, or ``module:function``, without arguments and see what it returns.
 
-    inputs: Tensor
-    targets: Tensor
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        return (0, len(self))
-
-    def read(self, rows: Positions, *, training: bool) -> tuple[Tensor, Tensor]:
-        index = torch.from_numpy(np.ascontiguousarray(rows))
-        return _float32(self.inputs[index]), self.targets[index].long()
-
-    def num_classes(self) -> int | None:
-        known = [self.targets, self.inputs] if _is_text(self.inputs[0]) else [self.targets]
-        return None if self.targets.is_floating_point() else 1 + max(int(t.max()) for t in known)
-
-
-@dataclass(frozen=True)
-class MapSource:
-    """A map-style torch data set of (input, target) pairs; it transforms as it likes itself."""
-
-    dataset: Any
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        return (0, len(self))
-
-    def read(self, rows: Positions, *, training: bool) -> tuple[Tensor, Tensor]:
-        inputs, targets = default_collate([self.dataset[row] for row in rows.tolist()])
-        return _float32(inputs), targets.long()
-
-    def num_classes(self) -> int | None:
-        """From ``num_classes``, ``classes`` or ``targets``, the last two as in torchvision."""
-        dataset: Any = self.dataset
-        while isinstance(dataset, torch.utils.data.Subset):
-            dataset = dataset.dataset
-        if isinstance(getattr(dataset, "num_classes", None), int):
-            return int(dataset.num_classes)
-        if hasattr(dataset, "classes"):
-            return len(dataset.classes)
-        targets = getattr(dataset, "targets", None)
-        return None if targets is None else 1 + int(np.asarray(targets).max())
-
-
-def open_user(name: str) -> Sources | DataSets:
-    """Call ``module:function`` without arguments and see what it returns."""
-    returned = load_function(name, "data", BadData)()
+    Every process calls it for itself, so it must return the same samples in the same order.
+    """
+    name = data if isinstance(data, str) else name_of(data)
+    returned = (load_function(data, "data", BadData) if isinstance(data, str) else data)()
     if isinstance(returned, DataSets):
         return returned
     if not isinstance(returned, Sequence) or len(returned) != 2:
@@ -105,12 +56,8 @@ def _spec(name: str, *parts: TensorSource | MapSource) -> DataSpec:
         if len(part) == 0:
             raise BadData("data", name, "a part it returned is empty", FORMS)
     sample = _first_input(name, parts[0])
-    counts = [part.num_classes() for part in parts]
-    known = [count for count in counts if count is not None]
-    if not known:
-        remedy = "Give the data set an attribute num_classes, or return a DataSets."
-        raise BadData("data", name, "the number of classes cannot be told", remedy)
-    return DataSpec(kind=_kind(sample), input_shape=tuple(sample.shape), num_classes=max(known))
+    num_classes = max(part.num_classes() for part in parts)
+    return DataSpec(kind=_kind(sample), input_shape=tuple(sample.shape), num_classes=num_classes)
 
 
 def _first_input(name: str, part: TensorSource | MapSource) -> Tensor:
@@ -123,19 +70,9 @@ def _first_input(name: str, part: TensorSource | MapSource) -> Tensor:
 
 
 def _kind(sample: Tensor) -> Literal["image", "text", "other"]:
-    if _is_text(sample):
+    if is_text(sample):
         return "text"
     return "image" if sample.dim() == 3 else "other"
-
-
-def _is_text(sample: Tensor) -> bool:
-    return sample.dim() == 1 and sample.dtype in {torch.int16, torch.int32, torch.int64}
-
-
-def _float32(inputs: Tensor) -> Tensor:
-    if inputs.dtype == torch.uint8:
-        return inputs.float() / 255
-    return inputs.float() if inputs.is_floating_point() else inputs
 
 
 def _is_array(value: object) -> bool:

@@ -15,8 +15,8 @@ FAILURES = {"failed", "error"}  # kinds of event that end a run
 def summary(folder: RunFolder) -> dict[str, Any]:
     """``status``, ``error``, what ``train`` prints as JSON, and the number of events by kind.
 
-    ``status`` is "finished", "failed" or "unfinished" (still going, or killed). A number nobody
-    measured is None.
+    ``status`` is what the result says, else "finished", "failed" or "unfinished" (still going, or
+    killed). A number nobody measured is None.
     """
     numbers, events = Numbers(folder.read_metrics()), folder.read_events()
     result = folder.read_result()

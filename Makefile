@@ -1,0 +1,54 @@
+# Every target works in a fresh checkout with Python >= 3.11, git and make: .venv is made on first
+# use. `make PYTHON=python3.12 ...` chooses the interpreter, `ARGS=...` is passed on.
+
+PYTHON ?= python3
+ARGS ?=
+
+BIN := .venv/bin
+# The stamp's name is a checksum of what was installed from: editing either file installs again,
+# switching branches and back does not.
+STAMP := .venv/installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+FAST := not cluster and not chaos and not slow and not gpu
+
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help train test fast check format
+.NOTPARALLEL:
+
+help:
+	@echo 'make train   the default run: ray-easgd train (ARGS="algorithm.name=eamsgd" and so on)'
+	@echo 'make test    every test (ARGS="-k ledger")'
+	@echo 'make fast    the tests that need no cluster'
+	@echo 'make check   format, lint, types, fast tests: what a change must pass'
+	@echo 'make format  format, and mend what the linter can'
+
+train: $(STAMP)
+	$(BIN)/ray-easgd train $(ARGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+fast: $(STAMP)
+	$(BIN)/python -m pytest -m '$(FAST)' $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -m '$(FAST)'
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# uv installs (docs/decisions/0002-uv-and-constraints.md); pip is used for nothing but to get uv.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@if uv --version > /dev/null 2>&1; then uv=uv; else uv=$(BIN)/uv; \
+		test -x $$uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv || exit 1; \
+	fi; set -x; \
+	$$uv pip install --python $(BIN)/python --constraints constraints.txt --build-constraints constraints.txt --editable '.[dev]'
+	@rm -f .venv/installed-* && touch $@

@@ -1,0 +1,105 @@
+"""The configuration: what is accepted, and what a user reads when it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ray_easgd.config import Config, ScheduleSection, known_keys
+from ray_easgd.errors import BadConfig
+from ray_easgd.loop import local_step_name, make_local_step
+from ray_easgd.schedules import Decay
+from tests.fakes import small_model
+
+
+def test_words_win_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("seed: 1\nfleet: {workers: 3}\nstop: {samples: 100}\n")
+    config = Config.load(str(file), ["fleet.workers=2..4", "optimizer.lr=1e-2", "run.name=x"])
+    assert config.seed == 1
+    assert config.fleet.bounds == (2, 4)
+    assert config.optimizer.lr == 0.01
+    assert config.stop.samples == 100
+
+
+def test_the_resolved_configuration_reads_back_the_same(tmp_path: Path) -> None:
+    config = Config.load(None, ["optimizer.schedule=cosine", "algorithm.name=easgd"])
+    file = tmp_path / "config.yaml"
+    file.write_text(config.to_yaml())
+    assert Config.load(str(file)) == config
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("algorithm.perriod=3", r"algorithm.perriod = 3: there is no such key.*algorithm\.period"),
+        ("workers=3", r"Did you mean 'fleet.workers'"),
+        ("fleet.workers=0", r"fleet.workers = 0: .*number"),
+        ("fleet.workers=4..2", r"min <= max"),
+        ("fleet.workers=many", r"whole number, or `min..max`"),
+        ("algorithm.period=0", r"algorithm.period = 0: .*greater than or equal to 1.*gradient"),
+        ("stop.accuracy=95", r"stop.accuracy = 95: .*0 to 1"),
+        ("run.name=a/b", r"run.name = 'a/b'.*folder"),
+        ("exchange.transport=carrier_pigeon", r"exchange.transport = 'carrier_pigeon'"),
+        ("optimizer.schedule=zigzag", r"optimizer.schedule.name = 'zigzag'"),
+        ("seed", r"argument = 'seed': it is not key=value"),
+        ("seed.x=1", r"seed"),
+    ],
+)
+def test_a_wrong_word_is_named_with_its_remedy(word: str, said: str) -> None:
+    with pytest.raises(BadConfig, match=said):
+        Config.load(None, [word])
+
+
+def test_a_missing_file_and_a_broken_one_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="No such file"):
+        Config.load(str(tmp_path / "none.yaml"))
+    (tmp_path / "broken.yaml").write_text("a: [1")
+    with pytest.raises(BadConfig, match="not YAML"):
+        Config.load(str(tmp_path / "broken.yaml"))
+
+
+def test_every_key_is_known_once() -> None:
+    keys = list(known_keys())
+    assert len(keys) == len(set(keys))
+    assert {"algorithm.name", "fleet.gpus_per_worker", "stop.seconds", "data"} <= set(keys)
+
+
+def test_eamsgd_keeps_its_own_step() -> None:
+    config = Config.load(None, ["algorithm.name=eamsgd", "optimizer.name=AdamW"])
+    with pytest.raises(BadConfig, match=r"optimizer.name = 'AdamW'.*algorithm.name=easgd"):
+        local_step_name(config)
+
+
+def test_any_torch_optimizer_may_be_the_local_step() -> None:
+    words = [
+        "algorithm.name=easgd",
+        "optimizer.name=AdamW",
+        "optimizer.options={betas: [0.8, 0.9]}",
+    ]
+    step = make_local_step(small_model(), Config.load(None, [*words, "optimizer.lr=0.003"]))
+    group = step.optimizer.param_groups[0]  # type: ignore[attr-defined]
+    assert (group["lr"], group["betas"]) == (0.003, [0.8, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["optimizer.name=Adamm"], r"torch.optim has no such optimizer.*Adam\b"),
+        (["optimizer.name=Adam", "optimizer.momentum=0.9"], r"optimizer.momentum = 0.9: Adam has"),
+        (["optimizer.name=Adam", "optimizer.options={beta: 1}"], r"optimizer.beta = 1: Adam has"),
+    ],
+)
+def test_a_wrong_optimizer_is_named(words: list[str], said: str) -> None:
+    config = Config.load(None, ["algorithm.name=easgd", *words])
+    with pytest.raises(BadConfig, match=said):
+        make_local_step(small_model(), config)
+
+
+def test_a_schedule_follows_the_local_clock() -> None:
+    decay = ScheduleSection(name="decay", rate=1.0).build()
+    assert isinstance(decay, Decay)
+    assert decay(3) == pytest.approx(0.5)
+    cosine = ScheduleSection(name="cosine", warmup=10, total=110).build()
+    assert [cosine(9), cosine(60), cosine(500)] == pytest.approx([1.0, 0.5, 0.0])

@@ -1,0 +1,134 @@
+"""The lease queue, and the interval sets it is told in."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ray_easgd.leases import LeaseBook
+from ray_easgd.progress import IntervalSet, Progress
+from ray_easgd.protocol import Interval
+from ray_easgd.session import merge, split_lease
+
+ranges = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda r: (min(r), max(r)))
+
+
+@given(st.lists(ranges, max_size=30))
+def test_an_interval_set_is_a_set(added: list[tuple[int, int]]) -> None:
+    intervals, plain = IntervalSet(), set[int]()
+    for start, stop in added:
+        numbers = set(range(start, stop))
+        assert intervals.add(start, stop) == len(numbers & plain)
+        plain |= numbers
+    assert len(intervals) == len(plain)
+    assert {k for a, b in intervals for k in range(a, b)} == plain
+    missing = {k for a, b in intervals.missing(0, 60) for k in range(a, b)}
+    assert missing == set(range(60)) - plain
+    gaps = list(intervals)
+    assert all(b < c for (_, b), (c, _) in pairwise(gaps)), "kept merged"
+
+
+def work(book: LeaseBook, progress: Progress, lease: Interval) -> None:
+    progress.add([lease])
+    book.observe(progress)
+
+
+def test_each_sample_of_each_epoch_is_handed_out_once() -> None:
+    book, progress = LeaseBook(num_samples=100, batch_size=8, total=250), Progress()
+    while (lease := book.lease("w")) is not None:
+        work(book, progress, lease)
+    assert progress.num_distinct == 250
+    assert progress.num_repeated == 0
+    assert [len(progress.seen[e]) for e in range(3)] == [100, 100, 50]
+    assert book.done
+    assert book.num_missed == 0
+
+
+def test_leases_shrink_towards_the_end() -> None:
+    book = LeaseBook(num_samples=10_000, batch_size=10, total=10_000)
+    book.lease("other")
+    sizes = []
+    while not sizes or sizes[-1] > 10:
+        lease = book.lease("w")
+        assert lease is not None
+        sizes.append(len(lease))
+    assert sizes[0] == 160
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_what_a_lost_worker_held_goes_to_another() -> None:
+    book, progress = LeaseBook(num_samples=64, batch_size=8, total=64), Progress()
+    held = book.lease("lost")
+    assert held is not None
+    progress.add([Interval(0, held.start, held.start + 4)])  # half of it had been pushed
+    book.observe(progress)
+    book.release("lost")
+    assert book.lease("heir") == Interval(0, held.start + 4, held.stop)
+
+
+def test_a_stopped_worker_cannot_hold_the_end() -> None:
+    book, progress = LeaseBook(num_samples=64, batch_size=8, total=64), Progress()
+    stuck = book.lease("stopped")
+    while not book.done:
+        lease = book.lease("w")
+        assert lease is not None, "what the stopped one holds is issued again"
+        work(book, progress, lease)
+    assert stuck is not None
+    assert progress.num_distinct == 64
+    assert progress.num_repeated == 0
+
+
+def test_a_backup_is_given_once_to_each_worker() -> None:
+    book = LeaseBook(num_samples=8, batch_size=8, total=8)
+    held = book.lease("a")
+    assert book.lease("b") == held
+    assert book.lease("b") is None
+
+
+def test_no_epoch_ends_in_a_tiny_batch() -> None:
+    book = LeaseBook(num_samples=33, batch_size=8, total=None)
+    sizes = [len(lease) for lease in (book.lease("w") for _ in range(8)) if lease]
+    assert all(size >= 4 for size in sizes)
+
+
+def test_missed_samples_are_counted_where_an_epoch_was_handed_out() -> None:
+    book, progress = LeaseBook(num_samples=16, batch_size=8, total=None), Progress()
+    first, second = book.lease("a"), book.lease("b")
+    assert first is not None
+    assert second is not None
+    work(book, progress, first)
+    assert book.num_missed == len(second)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_whatever_happens_everything_is_trained_in_the_end(data: st.DataObject) -> None:
+    """Workers lease, push some, die, and new ones come; one worker survives to the end."""
+    size, total = data.draw(st.integers(1, 80)), data.draw(st.integers(1, 200))
+    book = LeaseBook(num_samples=size, batch_size=4, total=total, max_batches=3)
+    progress, held = Progress(), {"a": list[Interval](), "b": list[Interval]()}
+    for _ in range(data.draw(st.integers(0, 30))):
+        name = data.draw(st.sampled_from(["a", "b"]))
+        action = data.draw(st.sampled_from(["lease", "push", "die"]))
+        if action == "lease" and (lease := book.lease(name)) is not None:
+            held[name].append(lease)
+        elif action == "push" and held[name]:
+            work(book, progress, held[name].pop(0))
+        elif action == "die":
+            held[name].clear()
+            book.release(name)
+    while (lease := book.lease("survivor")) is not None:
+        work(book, progress, lease)
+    assert book.done
+    assert progress.num_distinct == total
+
+
+@given(st.integers(0, 50), st.integers(1, 200), st.integers(1, 32))
+def test_a_lease_splits_into_even_batches(start: int, length: int, batch_size: int) -> None:
+    lease = Interval(2, start, start + length)
+    batches = split_lease(lease, batch_size)
+    assert merge(batches) == (lease,)
+    assert max(map(len, batches)) <= batch_size
+    assert max(map(len, batches)) - min(map(len, batches)) <= 1
