@@ -15,6 +15,7 @@ import numpy as np
 import ray
 import torch
 
+from actors.lifecycle import as_actor
 from actors.process import settle_in
 from ray_easgd.hub import Hub, HubOptions
 from ray_easgd.parameters import Slot
@@ -151,13 +152,11 @@ def start_center(run: str, options: HubOptions) -> ActorProxy[Center]:
     ``max_restarts=0``: a restarted actor would come back empty and be mistaken for the center.
     ``max_task_retries=0``: children number and replay their pushes themselves.
     """
-    return (
-        ray.remote(
-            concurrency_groups={"control": 2, "data": 1},
-            num_cpus=0,
-            max_restarts=0,
-            max_task_retries=0,
-        )(Center)
-        .options(name=f"{run}:center")
-        .remote(run, options)
-    )
+    return as_actor(
+        Center,
+        name=f"{run}:center",
+        concurrency_groups={"control": 2, "data": 1},
+        num_cpus=0,
+        max_restarts=0,
+        max_task_retries=0,
+    ).remote(run, options)

@@ -108,6 +108,7 @@ def _embed(config: Config, *, log_to_driver: bool) -> None:
         )
     for name, value in OUR_CLUSTERS.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it told of a token
     ray.init(
         address="local",
         num_cpus=max(cores, 2, int(wanted + 0.999)),

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import ray
 
+from actors.lifecycle import as_actor
 from ray_easgd.leases import LeaseBook
 from ray_easgd.protocol import Interval
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
-    from actors.center import HubStatus
+    from actors.center import Center, HubStatus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,8 +70,8 @@ class Book:
 class Controller:
     """The actor that owns the lease book and the notes."""
 
-    def __init__(self, run: str, total_samples: int | None) -> None:
-        self._run, self._total = run, total_samples
+    def __init__(self, run: str, center: ActorProxy[Center], total_samples: int | None) -> None:
+        self._run, self._center, self._total = run, center, total_samples
         self._lock = Lock()
         self._book: LeaseBook | None = None
         self._notes: list[Note] = []
@@ -93,21 +94,17 @@ class Controller:
         """The next range of data for a worker, or None when there is nothing more to do."""
         with self._lock:
             assert self._book is not None
+            if self._book.exhausted:
+                self._look()  # what others hold is issued again only where the hub lacks it
             return self._book.lease(worker)
 
     @ray.method
     def release(self, worker: str) -> None:
-        """A worker is gone: what it held goes back to the queue."""
+        """A worker is gone: what it held and the hub has not seen goes back to the queue."""
         with self._lock:
             if self._book is not None:
+                self._look()
                 self._book.release(worker)
-
-    @ray.method
-    def observe_hub(self, hub: HubStatus) -> None:
-        """Take the hub's word on what has been trained."""
-        with self._lock:
-            if self._book is not None:
-                self._book.observe(hub.progress)
 
     @ray.method
     def note(self, status: WorkerStatus, notes: list[Note]) -> None:
@@ -132,15 +129,24 @@ class Controller:
             )
             return book, notes, list(self._workers.values())
 
+    def _look(self) -> None:
+        """Take the hub's newest word. Learns of the center's death at once."""
+        assert self._book is not None
+        self._book.observe(ray.get(self._center.status.remote()).progress)
 
-def start_controller(run: str, total_samples: int | None) -> ActorProxy[Controller]:
+
+def start_controller(
+    run: str, center: ActorProxy[Center], total_samples: int | None
+) -> ActorProxy[Controller]:
     """Start the controller's actor.
 
     ``max_restarts=0``: it would come back without its lease book. ``max_concurrency``: a worker's
     question does not queue behind the driver's.
     """
-    return (
-        ray.remote(num_cpus=0, max_restarts=0, max_concurrency=4)(Controller)
-        .options(name=f"{run}:controller")
-        .remote(run, total_samples)
-    )
+    return as_actor(
+        Controller,
+        name=f"{run}:controller",
+        num_cpus=0,
+        max_restarts=0,
+        max_concurrency=4,
+    ).remote(run, center, total_samples)

@@ -12,6 +12,7 @@ import ray
 import torch
 from torch import Tensor
 
+from actors.lifecycle import as_actor
 from actors.process import settle_in
 from ray_easgd.config import Config
 from ray_easgd.data import Split
@@ -106,8 +107,10 @@ class Evaluator:
 
 def start_evaluator(run: str, task: Task, config: Config) -> ActorProxy[Evaluator]:
     """Start the evaluator's actor. It holds no state that a fresh start would miss."""
-    return (
-        ray.remote(num_cpus=0, max_restarts=2, max_task_retries=2)(Evaluator)
-        .options(name=f"{run}:evaluator")
-        .remote(task, config)
-    )
+    return as_actor(
+        Evaluator,
+        name=f"{run}:evaluator",
+        num_cpus=0,
+        max_restarts=2,
+        max_task_retries=2,
+    ).remote(task, config)

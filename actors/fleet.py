@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.controller import WorkerStatus
+from actors.lifecycle import end_process
 from actors.worker import Seat, Worker, start_worker
 from ray_easgd.errors import EasgdError, FleetLost, TrainingFailedError, WorkerFailed
 
@@ -73,7 +74,7 @@ class Fleet:
             ray.get(place.running)
         except RayTaskError as error:
             place.state = "lost"
-            raise _explain(name, error) from error
+            raise explain(name, error) from error
         except RayActorError as error:
             place.state = "lost"
             self._replace(place, type(error).__name__, steps_of(name))
@@ -90,7 +91,7 @@ class Fleet:
     def kill(self) -> None:
         """End every process of the fleet, whatever it is doing."""
         for place in self._places.values():
-            ray.kill(place.handle)
+            end_process(place.handle)
 
     def _replace(self, place: _Place, cause: str, steps: int) -> None:
         seat = place.seat
@@ -100,12 +101,10 @@ class Fleet:
         self._on_lost(seat.name, cause)
         if losses >= _MOST_LOSSES:
             raise FleetLost(losses, f"{seat.name}: {cause} before its first step")
-        from dataclasses import replace
-
         self.start(replace(seat, life=seat.life + 1))
 
 
-def _explain(name: str, error: RayTaskError) -> TrainingFailedError | EasgdError:
+def explain(name: str, error: RayTaskError) -> TrainingFailedError | EasgdError:
     """Our own errors cross as themselves; the user's come with their traceback."""
     cause = error.cause
     return cause if isinstance(cause, EasgdError) else WorkerFailed(name, str(error))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 import torch
@@ -69,7 +69,8 @@ class ObjectStoreLink:
         return bool(self._pushing)
 
     def drain(self) -> None:
-        wait([*self._pushing, *filter(None, [self._pulling])])
+        under_way: list[Future[Any]] = [*self._pushing]
+        wait(under_way + ([self._pulling] if self._pulling else []))
 
     def leave(self) -> None:
         """Also ends the two threads."""
@@ -90,9 +91,10 @@ class ObjectStoreLink:
         array = ray.put(d.numpy())
         while True:
             try:
-                return ray.get(self._hub.push.remote(header, array))
+                reply: PushReply = ray.get(self._hub.push.remote(header, array))
             except ActorUnavailableError:
                 continue  # Ray itself waits for the connection, and tells us when it is dead
+            return reply
 
 
 def _result(future: Future[T]) -> T:

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import ray
@@ -43,7 +43,7 @@ class LeaseFeed:
         """The next range. An old "nothing left" is asked again: a lost worker's may be back."""
         if not self._ahead:
             self._ask()
-        lease = ray.get(self._ahead.popleft())
+        lease: Interval | None = ray.get(self._ahead.popleft())
         if lease is None:
             lease = ray.get(self.controller.lease.remote(self.worker))
         if lease is not None:
@@ -101,33 +101,38 @@ class ControllerReporter:
         self.controller.note.remote(status, notes)
 
     def _bundle(self, now: float) -> tuple[WorkerStatus, list[Note]]:
-        status = WorkerStatus(name=self.worker, life=self.life, device=self.device)
-        tie = self.session.tie if self.session else None
-        if tie is not None:
-            status = self._status(status, tie.clock, now)
-            status = replace(status, **_counts(tie))
+        """Where the worker stands, and the notes since the last bundle."""
         notes, self._notes = self._notes, []
-        if tie is not None:
-            rate = Note(
-                at=now, source=self.worker, name="step_rate", step=tie.clock, value=self._rate
-            )
-            notes.append(rate)
-        return status, notes
-
-    def _status(self, status: WorkerStatus, clock: int, now: float) -> WorkerStatus:
-        if clock > self._sent_step and now > self._sent_at:
-            self._rate = (clock - self._sent_step) / (now - self._sent_at)
-            self._sent_step, self._sent_at = clock, now
-        return replace(
-            status,
-            step=clock,
-            samples=self.session.samples if self.session else 0,
-            steps_per_s=self._rate,
-            first_step_at=self.session.first_step_at if self.session else None,
-            **{k: self._latest[k] for k in ("loss", "distance", "staleness") if k in self._latest},
+        tie = self.session.tie if self.session else None
+        if tie is None or self.session is None:
+            return WorkerStatus(name=self.worker, life=self.life, device=self.device), notes
+        self._measure_rate(tie.clock, now)
+        notes.append(
+            Note(at=now, source=self.worker, name="step_rate", step=tie.clock, value=self._rate)
         )
+        return self._status(self.session, tie), notes
 
+    def _measure_rate(self, clock: int, now: float) -> None:
+        if clock > self._sent_step and now > self._sent_at:
+            self._rate = (clock - self._sent_step) / (now - self._sent_at) if self._sent_at else 0.0
+            self._sent_step, self._sent_at = clock, now
 
-def _counts(tie: Elastic) -> dict[str, int]:
-    names = ("exchanges", "exchanges_late", "restarts", "bytes_sent", "bytes_received")
-    return {name: getattr(tie.counts, name) for name in names}
+    def _status(self, session: Session, tie: Elastic) -> WorkerStatus:
+        nan = float("nan")
+        return WorkerStatus(
+            name=self.worker,
+            life=self.life,
+            device=self.device,
+            step=tie.clock,
+            samples=session.samples,
+            exchanges=tie.counts.exchanges,
+            exchanges_late=tie.counts.exchanges_late,
+            restarts=tie.counts.restarts,
+            bytes_sent=tie.counts.bytes_sent,
+            bytes_received=tie.counts.bytes_received,
+            steps_per_s=self._rate,
+            loss=self._latest.get("loss", nan),
+            distance=self._latest.get("distance", nan),
+            staleness=self._latest.get("staleness", nan),
+            first_step_at=session.first_step_at,
+        )

@@ -1,4 +1,4 @@
-"""What every actor process does first."""
+"""What every actor process that computes does first."""
 
 from __future__ import annotations
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
 from actors.center import HubStatus, start_center
-from actors.cluster import choose_num_workers, gpus_per_worker
+from actors.cluster import gpus_per_worker
 from actors.controller import Book, Note, WorkerStatus, start_controller
 from actors.evaluator import Evaluation, start_evaluator
-from actors.fleet import Fleet
+from actors.fleet import Fleet, explain
+from actors.lifecycle import end_process
 from actors.worker import Program, Seat
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.checkpoint import write_checkpoint
@@ -28,6 +29,7 @@ from ray_easgd.run_folder import Event, Metric, RunFolder
 if TYPE_CHECKING:
     from ray import ObjectRef
 
+_STARTING = "starting workers"
 _TICK_S = 0.5
 _GRACE_S = 10.0
 _WRITE_EVERY_S = 5.0
@@ -60,7 +62,7 @@ class _Sight:
 
 
 class Run:
-    """One run. ``start``, ``supervise``, ``conclude``, and ``end`` whatever happens."""
+    """One run: ``start``, ``supervise``, ``test``, ``save``, and ``end`` whatever happens."""
 
     def __init__(
         self,
@@ -71,18 +73,27 @@ class Run:
         folder: RunFolder,
         display: Display,
         began_at: float,
+        num_workers: int,
         total_samples: int | None,
     ) -> None:
         self.program, self.config, self.algorithm = program, config, algorithm
         self.folder, self.display, self.began_at = folder, display, began_at
         self.sight = _Sight()
+        self.num_workers = num_workers
         self._name = folder.name
-        self._phase = "starting workers"
+        self._beside: dict[str, Any] = {}
+        self._phase = _STARTING
         self._evaluating: ObjectRef[Evaluation] | None = None
         self._evaluate_after = self._write_after = 0.0
         self._metrics: list[Metric] = []
-        self._actors: list[Any] = []
         self._start_hubs(total_samples)
+        self._fleet = Fleet(
+            run=self._name,
+            num_cpus=config.fleet.cpus_per_worker,
+            num_gpus=gpus_per_worker(config),
+            on_lost=self._worker_lost,
+            on_done=self._give_back,
+        )
 
     # -- life ------------------------------------------------------------------------------
 
@@ -95,7 +106,7 @@ class Run:
             ledger_seed=self.config.seed if self.config.exchange.ledger else None,
         )
         self.center = start_center(self._name, options)
-        self._controller = start_controller(self._name, total_samples)
+        self._controller = start_controller(self._name, self.center, total_samples)
         self._actors = [self.center, self._controller]
         self._evaluator = None
         if self.program.task is not None:
@@ -104,14 +115,6 @@ class Run:
 
     def start(self) -> None:
         """Seat the fleet. Nobody waits for the slowest to arrive."""
-        self.num_workers = choose_num_workers(self.config, sequential=self.algorithm.sequential)
-        self._fleet = Fleet(
-            run=self._name,
-            num_cpus=self.config.fleet.cpus_per_worker,
-            num_gpus=gpus_per_worker(self.config),
-            on_lost=self._worker_lost,
-            on_done=self._worker_done,
-        )
         for index in range(self.num_workers):
             self._fleet.start(self._seat(index))
         self._tell("started", f"{self.num_workers} workers, {self.algorithm.name}")
@@ -127,25 +130,33 @@ class Run:
         if not self.sight.book.done:
             self._wind_down()
 
-    def conclude(self) -> str | None:
-        """The last look, test and checkpoint of the center; returns the checkpoint's path."""
-        self._phase = "concluding"
+    def test(self) -> None:
+        """The last test of the center, as it is in the end."""
+        self._phase = "testing the center"
         self._look()
-        if self.sight.hub is None or not self.sight.hub.num_parameters:
-            return None
+        if self._evaluator is None or not self.has_center:
+            return
+        if self._evaluating is not None:
+            self._ask(self._evaluating)
         published = self._ask(self.center.pull.remote())
-        beside = {}
-        if self._evaluator is not None:
-            if self._evaluating is not None:
-                self._ask(self._evaluating)
-            self._note_evaluation(self._ask(self._evaluator.evaluate.remote(published)))
-            beside = self._ask(self._evaluator.beside_the_vector.remote())
-        header, (vector,) = published
+        self._note_evaluation(self._ask(self._evaluator.evaluate.remote(published)))
+        self._beside = self._ask(self._evaluator.beside_the_vector.remote())
+
+    def save(self) -> str | None:
+        """Write a checkpoint of the center; its path, or None where there is no center."""
+        try:
+            self._look()
+            if not self.has_center:
+                return None
+            header, (vector,) = self._ask(self.center.pull.remote())
+            layout = self._ask(self.center.layout.remote())
+        except HubLost:
+            return None
         return write_checkpoint(
             self.folder,
             header.version.count,
             vector=ray.get(vector),
-            layout=self._ask(self.center.layout.remote()),
+            layout=layout,
             manifest={
                 "version": [header.version.epoch, header.version.count],
                 "algorithm": self.algorithm.name,
@@ -154,15 +165,19 @@ class Run:
                 "samples": header.samples,
                 "steps": header.steps,
             },
-            extra=beside,
+            extra=self._beside,
         )
+
+    @property
+    def has_center(self) -> bool:
+        """Whether a worker has brought the vector that the center starts from."""
+        return self.sight.hub is not None and self.sight.hub.num_parameters > 0
 
     def end(self) -> None:
         """End every actor of this run. Safe to call at any moment, and twice."""
-        if hasattr(self, "_fleet"):
-            self._fleet.kill()
+        self._fleet.kill()
         for actor in self._actors:
-            ray.kill(actor)
+            end_process(actor)
 
     # -- watching --------------------------------------------------------------------------
 
@@ -201,9 +216,11 @@ class Run:
         self.display.update(self._progress())
 
     def _ask(self, reference: ObjectRef[Any]) -> Any:
-        """An answer of center, controller or evaluator; HubLost when it died."""
+        """An answer of center, controller or evaluator; HubLost when one of them died."""
         try:
             return ray.get(reference)
+        except RayTaskError as error:
+            raise explain("the evaluator", error) from error
         except RayActorError as error:
             raise HubLost("an actor that holds the run", str(error).splitlines()[0]) from error
 
@@ -295,13 +312,8 @@ class Run:
             worker=name,
         )
 
-    def _worker_done(self, name: str) -> None:
-        self._give_back(name)
-        self._phase = "training"
-
     def _give_back(self, name: str) -> None:
         """Its leases return to the queue, less what the hub has seen by now."""
-        self._ask(self._controller.observe_hub.remote(self.center.status.remote()))
         self._ask(self._controller.release.remote(name))
 
     def _steps_of(self, name: str) -> int:
@@ -324,7 +336,7 @@ class Run:
     def _progress(self) -> Progress:
         sight, stop = self.sight, self.config.stop
         last = sight.evaluations[-1] if sight.evaluations else None
-        phase = "training" if self.first_step_at and self._phase != "concluding" else self._phase
+        phase = "training" if self.first_step_at and self._phase == _STARTING else self._phase
         return Progress(
             time_s=time.time() - self.began_at,
             samples=sight.samples,

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from actors.cluster import connected
+from actors.cluster import choose_num_workers, connected
 from actors.run import Run
 from actors.worker import Program
 from ray_easgd.algorithms import Algorithm, find_method
 from ray_easgd.config import Config
 from ray_easgd.display import Display, make_display
-from ray_easgd.errors import BadConfig, EasgdError, TrainingFailedError
+from ray_easgd.errors import BadConfig, TrainingFailedError
 from ray_easgd.loop import local_step_name
 from ray_easgd.report import write_report
 from ray_easgd.result import Result
@@ -81,6 +81,7 @@ class ElasticTrainer:
         config = _with_name(self.config)
         with connected(config, log_to_driver=self.program.loop is not None):
             assert config.run.name is not None
+            num_workers = choose_num_workers(config, sequential=algorithm.sequential)
             with (
                 RunFolder.create(config.run.storage, config.run.name) as folder,
                 display or make_display() as shown,
@@ -93,6 +94,7 @@ class ElasticTrainer:
                     folder=folder,
                     display=shown,
                     began_at=began_at,
+                    num_workers=num_workers,
                     total_samples=total_samples,
                 )
                 return _carry_out(run)
@@ -132,24 +134,25 @@ class ElasticTrainer:
 
 
 def _carry_out(run: Run) -> Result:
-    """Start, supervise, conclude; and end the actors whatever happens."""
+    """Start, supervise, test, save; and end the actors whatever happens."""
     error: TrainingFailedError | None = None
-    checkpoint = None
+    interrupt: KeyboardInterrupt | None = None
     try:
         try:
             run.start()
             run.supervise()
+            run.test()
         except TrainingFailedError as failure:
             error = failure
-        if error is None:
-            checkpoint = run.conclude()
-    except KeyboardInterrupt:
-        run.end()
-        _finish(run, None, None, status="interrupted")
-        raise
+        except KeyboardInterrupt as pressed:
+            interrupt = pressed
+        checkpoint = run.save()
     finally:
         run.end()
-    result = _finish(run, checkpoint, error, status="failed" if error else "finished")
+    status = "interrupted" if interrupt else "failed" if error else "finished"
+    result = _finish(run, checkpoint, error, status=status)
+    if interrupt is not None:
+        raise interrupt
     if error is not None:
         error.result = result
         raise error
@@ -238,6 +241,3 @@ def _with_name(config: Config) -> Config:
     now = datetime.now().astimezone()
     name = f"{config.algorithm.name}-{now:%Y%m%d-%H%M%S}"
     return config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
-
-
-__all__ = ["EasgdError", "ElasticTrainer", "RunConfig", "ScalingConfig"]

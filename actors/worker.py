@@ -12,6 +12,7 @@ import ray
 import torch
 
 from actors.controller import WorkerStatus
+from actors.lifecycle import as_actor
 from actors.links import ObjectStoreLink
 from actors.ports import ControllerReporter, LeaseFeed
 from actors.process import settle_in
@@ -163,14 +164,12 @@ def start_worker(name: str, *, run: str, num_cpus: float, num_gpus: float) -> Ac
     ``max_restarts=0``: a restarted process would train without its seat. Single actors rather
     than a placement group: that would couple their fates.
     """
-    return (
-        ray.remote(
-            concurrency_groups={"train": 1, "control": 2},
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            max_restarts=0,
-            max_task_retries=0,
-        )(Worker)
-        .options(name=f"{run}:{name}")
-        .remote(name)
-    )
+    return as_actor(
+        Worker,
+        name=f"{run}:{name}",
+        concurrency_groups={"train": 1, "control": 2},
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        max_restarts=0,
+        max_task_retries=0,
+    ).remote(name)

@@ -29,15 +29,17 @@ class Section(BaseModel):
 class AlgorithmSection(Section):
     """Which method, and how it exchanges."""
 
-    name: str = Field("eamsgd", description="a method; `ray-easgd methods` lists them")
-    period: Count | None = Field(None, description="gradient steps between exchanges")
-    beta: Positive = Field(0.9, description="a hub's whole moving rate, shared by its children")
-    moving_rate: float | None = Field(None, description="overrides beta; may be negative")
+    name: str = Field(default="eamsgd", description="a method; `ray-easgd methods` lists them")
+    period: Count | None = Field(default=None, description="gradient steps between exchanges")
+    beta: Positive = Field(
+        default=0.9, description="a hub's whole moving rate, shared by its children"
+    )
+    moving_rate: float | None = Field(default=None, description="overrides beta; may be negative")
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="the method's own (Nesterov) momentum"
+        default=None, description="the method's own (Nesterov) momentum"
     )
     order: Literal["between_steps", "at_snapshot"] = Field(
-        "between_steps", description="where in a step the exchange happens"
+        default="between_steps", description="where in a step the exchange happens"
     )
 
 
@@ -45,10 +47,14 @@ class ScheduleSection(Section):
     """The learning rate over a worker's local clock."""
 
     name: Literal["constant", "decay", "cosine"] = "constant"
-    rate: Annotated[float, Field(ge=0)] = Field(1e-4, description="decay: lr / (1 + rate t)^power")
+    rate: Annotated[float, Field(ge=0)] = Field(
+        default=1e-4, description="decay: lr / (1 + rate t)^power"
+    )
     power: Positive = 0.5
-    warmup: Annotated[int, Field(ge=0)] = Field(0, description="cosine: steps of linear warm-up")
-    total: Count = Field(10_000, description="cosine: steps until the floor")
+    warmup: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="cosine: steps of linear warm-up"
+    )
+    total: Count = Field(default=10_000, description="cosine: steps until the floor")
     floor: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     def build(self) -> Schedule:
@@ -64,14 +70,15 @@ class OptimizerSection(Section):
     """The local step of each worker."""
 
     name: str | None = Field(
-        None, description="`sgd`, `nesterov` (thesis-exact) or a torch.optim class; default: method"
+        default=None,
+        description="`sgd`, `nesterov` (thesis-exact) or a torch.optim class; default: method",
     )
-    lr: Positive | None = Field(None, description="learning rate; default: the method's")
+    lr: Positive | None = Field(default=None, description="learning rate; default: the method's")
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="the optimizer's own momentum, where it has one"
+        default=None, description="the optimizer's own momentum, where it has one"
     )
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    schedule: ScheduleSection = Field(default_factory=ScheduleSection)
+    schedule: ScheduleSection = ScheduleSection()
     options: dict[str, Any] = Field(
         default_factory=dict, description="further arguments of a torch.optim class"
     )
@@ -85,9 +92,11 @@ class OptimizerSection(Section):
 class FleetSection(Section):
     """The workers."""
 
-    workers: int | str | None = Field(None, description="a number or `min..max`; default 2 to 4")
+    workers: int | str | None = Field(
+        default=None, description="a number or `min..max`; default 2 to 4"
+    )
     gpus_per_worker: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="fractions allowed; default 1 where the cluster has GPUs, else 0"
+        default=None, description="fractions allowed; default 1 where the cluster has GPUs, else 0"
     )
     cpus_per_worker: Annotated[float, Field(ge=0)] = 1.0
 
@@ -112,34 +121,38 @@ class ExchangeSection(Section):
     transport: Literal["auto", "object_store"] = "auto"
     format: Literal["float32"] = "float32"
     ledger: bool = Field(
-        False, description="checksum every push (costs a pass over the vector at each end)"
+        default=False, description="checksum every push (costs a pass over the vector at each end)"
     )
 
 
 class StopSection(Section):
     """When a run ends: at the first of these that comes true."""
 
-    samples: Count | None = Field(None, description="training samples, over all workers")
-    seconds: Positive | None = Field(None, description="seconds of training")
+    samples: Count | None = Field(default=None, description="training samples, over all workers")
+    seconds: Positive | None = Field(default=None, description="seconds of training")
     accuracy: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        None, description="validation accuracy of the center, 0 to 1"
+        default=None, description="validation accuracy of the center, 0 to 1"
     )
 
 
 class EvaluationSection(Section):
     """The evaluator, which tests the center and makes no worker wait."""
 
-    interval_s: Positive = Field(5.0, description="at least this many seconds between tests")
+    interval_s: Positive = Field(
+        default=5.0, description="at least this many seconds between tests"
+    )
     share: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.1, description="at most this share of the time is spent testing"
+        default=0.1, description="at most this share of the time is spent testing"
     )
 
 
 class RunSection(Section):
     """Where a run leaves its folder."""
 
-    name: str | None = Field(None, description="fresh if absent")
-    storage: str = Field("~/ray-easgd", description="a path, or a URI that pyarrow's fs knows")
+    name: str | None = Field(default=None, description="fresh if absent")
+    storage: str = Field(
+        default="~/ray-easgd", description="a path, or a URI that pyarrow's fs knows"
+    )
 
     @field_validator("name")
     @classmethod
@@ -152,19 +165,21 @@ class RunSection(Section):
 class Config(Section):
     """A whole run."""
 
-    algorithm: AlgorithmSection = Field(default_factory=AlgorithmSection)
-    optimizer: OptimizerSection = Field(default_factory=OptimizerSection)
-    fleet: FleetSection = Field(default_factory=FleetSection)
-    exchange: ExchangeSection = Field(default_factory=ExchangeSection)
-    stop: StopSection = Field(default_factory=StopSection)
-    evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
-    run: RunSection = Field(default_factory=RunSection)
-    batch_size: Count = Field(32, description="samples a worker takes a gradient over")
-    data: str = Field("digits", description="a data set's name or path")
-    model: str = Field("mlp", description="a model's name, or module:function")
+    algorithm: AlgorithmSection = AlgorithmSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    fleet: FleetSection = FleetSection()
+    exchange: ExchangeSection = ExchangeSection()
+    stop: StopSection = StopSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    run: RunSection = RunSection()
+    batch_size: Count = Field(default=32, description="samples a worker takes a gradient over")
+    data: str = Field(default="digits", description="a data set's name or path")
+    model: str = Field(default="mlp", description="a model's name, or module:function")
     seed: Annotated[int, Field(ge=0)] = 0
-    address: str | None = Field(None, description="a Ray cluster; absent: an embedded one")
-    cache_limit_gb: Positive = Field(4.0, description="decoded images kept on disk up to this size")
+    address: str | None = Field(default=None, description="a Ray cluster; absent: an embedded one")
+    cache_limit_gb: Positive = Field(
+        default=4.0, description="decoded images kept on disk up to this size"
+    )
 
     @classmethod
     def build(cls, values: Mapping[str, Any]) -> Config:

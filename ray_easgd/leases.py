@@ -61,6 +61,11 @@ class LeaseBook:
                 holder.leases.popleft()
 
     @property
+    def exhausted(self) -> bool:
+        """Whether nothing fresh is left: what remains is held by someone, or was returned."""
+        return self._peek() is None
+
+    @property
     def done(self) -> bool:
         """Whether everything there was to hand out has been acknowledged."""
         return self.total is not None and self.progress.num_distinct >= self.total
@@ -89,13 +94,19 @@ class LeaseBook:
                 return parts[0]
         return None
 
-    def _take_fresh(self) -> Interval | None:
+    def _peek(self) -> Interval | None:
+        """What is left of the epoch the queue stands in, or the whole next one."""
         epoch, start = self._next.epoch, self._next.start
         if start >= self._epoch_stop(epoch):
             epoch, start = epoch + 1, 0
-        end = self._epoch_stop(epoch)
-        if start >= end:
+        rest = Interval(epoch, start, self._epoch_stop(epoch))
+        return rest if rest.start < rest.stop else None
+
+    def _take_fresh(self) -> Interval | None:
+        rest = self._peek()
+        if rest is None:
             return None
+        epoch, start, end = rest.epoch, rest.start, rest.stop
         stop = min(end, start + self._size())
         if end - stop < self.batch_size // 2:
             stop = end  # no tiny batch at an epoch's end: BatchNorm cannot take one sample

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ray_easgd.errors import TrainingFailedError
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas  # pyright: ignore[reportMissingImports]  # the caller's own, if installed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,7 +84,7 @@ class Session:
         """Tie a model to the center, once. The model takes over the center's parameters."""
         if self.tie is not None:
             raise RuntimeError("session.elastic() was called already: a worker has one tie.")
-        step = TorchStep(optimizer) if _is_torch(optimizer) else optimizer
+        step = _as_step(optimizer)
         self.tie = SessionElastic(self, ParameterVector.bind(model), step)
         return self.tie
 
@@ -211,9 +211,9 @@ def merge(intervals: list[Interval]) -> tuple[Interval, ...]:
     return tuple(merged)
 
 
-def _is_torch(optimizer: object) -> bool:
-    """Whether this is one of ``torch.optim``, told without importing that."""
-    return hasattr(optimizer, "param_groups")
+def _as_step(optimizer: Any) -> LocalStep | None:
+    """One of ``torch.optim`` is told by its groups, without importing that."""
+    return TorchStep(optimizer) if hasattr(optimizer, "param_groups") else optimizer
 
 
 def _length(dataset: Any) -> int:

@@ -80,7 +80,8 @@ def test_any_torch_optimizer_may_be_the_local_step() -> None:
     ]
     step = make_local_step(small_model(), Config.load(None, [*words, "optimizer.lr=0.003"]))
     group = step.optimizer.param_groups[0]  # type: ignore[attr-defined]
-    assert (group["lr"], group["betas"]) == (0.003, [0.8, 0.9])
+    assert group["lr"] == 0.003
+    assert tuple(group["betas"]) == (0.8, 0.9)
 
 
 @pytest.mark.parametrize(

@@ -52,10 +52,14 @@ def test_a_writer_that_fails_leaves_nothing(root: Path) -> None:
     assert list(root.iterdir()) == []
 
 
-def test_a_half_written_entry_of_a_killed_writer_is_not_used(root: Path) -> None:
+def test_a_half_written_entry_of_a_killed_writer_is_not_used() -> None:
     aside: list[Path] = []
-    cache.entry("key", lambda folder: (write(folder), aside.append(folder))[0])
-    root.joinpath("key-v1").rename(aside[0])  # as if it had died before the rename
+
+    def build(folder: Path) -> None:
+        write(folder)
+        aside.append(folder)
+
+    cache.entry("key", build).rename(aside[0])  # as if it had died before the rename
     built = cache.entry("key", write)
     assert built != aside[0]
     assert (built / "it").exists()

@@ -49,7 +49,7 @@ def test_each_sample_of_each_epoch_is_handed_out_once() -> None:
 def test_leases_shrink_towards_the_end() -> None:
     book = LeaseBook(num_samples=10_000, batch_size=10, total=10_000)
     book.lease("other")
-    sizes = []
+    sizes: list[int] = []
     while not sizes or sizes[-1] > 10:
         lease = book.lease("w")
         assert lease is not None

@@ -39,7 +39,7 @@ def test_frozen_parameters_stay_outside() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_precisions_are_refused_with_the_remedy(dtype: torch.dtype) -> None:
     model = small_model()
-    model[2].to(dtype)  # type: ignore[operator]
+    list(model.children())[2].to(dtype)
     with pytest.raises(BadModel, match=r"model\.2\.weight.*float32.*autocast"):
         ParameterVector.bind(model)
 

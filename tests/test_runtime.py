@@ -16,6 +16,7 @@ import torch
 
 from actors.center import Center
 from actors.controller import Controller, WorkerStatus, start_controller
+from actors.lifecycle import end_process
 from actors.worker import Program, Seat, start_worker
 from ray_easgd import session
 from ray_easgd.algorithms import METHODS, Algorithm
@@ -37,10 +38,10 @@ LEDGER = HubOptions(center_step=Add(), ledger_seed=0)
 
 
 @pytest.fixture
-def controller(cluster: None) -> Iterator[ActorProxy[Controller]]:
-    handle = start_controller("test", 10_000)
+def controller(pool: Pool) -> Iterator[ActorProxy[Controller]]:
+    handle = start_controller("test", pool.center, 10_000)
     yield handle
-    ray.kill(handle)
+    end_process(handle)
 
 
 def seat(pool: Pool, controller: ActorProxy[Controller], index: int, **options: Any) -> Seat:
@@ -66,6 +67,11 @@ def exchange(num: int) -> Callable[[], None]:
             elastic.step()
 
     return loop
+
+
+def local_center() -> Any:
+    """The actor's class as a plain object in this process, for threads of ours to hammer."""
+    return Center("local", LEDGER)
 
 
 def begin(pool: Pool, options: HubOptions = LEDGER) -> None:
@@ -129,7 +135,7 @@ def test_the_ledger_balances_over_four_training_workers(
 
 def test_a_snapshot_is_one_cut_of_vector_and_header(cluster: None) -> None:
     """Threads push while others pull; fails where apply and publish are not atomic."""
-    center, n = Center("cut", LEDGER), 400_000
+    center, n = local_center(), 400_000
     layout = (Slot("w", (n,), 0, n),)
     lives = [center.join(f"w{k}", np.zeros(n, np.float32), layout)[0] for k in range(4)]
     ones, over = np.ones(n, np.float32), threading.Event()
@@ -161,7 +167,7 @@ def test_a_snapshot_is_one_cut_of_vector_and_header(cluster: None) -> None:
 
 
 def test_one_put_serves_all_who_pull_a_version(cluster: None) -> None:
-    center = Center("puts", LEDGER)
+    center = local_center()
     life, _, _ = center.join("w", np.zeros(8, np.float32), (Slot("w", (8,), 0, 8),))
     refs = {center.pull()[1][0] for _ in range(5)}
     assert len(refs) == 1
@@ -202,19 +208,22 @@ def test_a_second_process_reads_the_center_from_the_object_store(
     pool: Pool, controller: ActorProxy[Controller]
 ) -> None:
     begin(pool)
-    ray.get(pool.workers[0].run.remote(seat(pool, controller, 0, program=Program(loop=exchange(5)))))
+    ray.get(
+        pool.workers[0].run.remote(seat(pool, controller, 0, program=Program(loop=exchange(5))))
+    )
 
     @ray.remote(num_cpus=0)
     def read() -> tuple[int, float, int]:
-        center = ray.get_actor("pool:center")
+        center: Any = ray.get_actor("pool:center")
         header, (ref,) = ray.get(center.pull.remote())
-        vector = ray.get(ref)
+        vector: Any = ray.get(ref)
         return os.getpid(), float(vector.sum()), header.version.count
 
     pid, total, version = ray.get(read.remote())
     header, (ref,) = ray.get(pool.center.pull.remote())
+    vector: Any = ray.get(ref)
     assert pid != os.getpid()
-    assert (total, version) == (float(ray.get(ref).sum()), header.version.count)
+    assert (total, version) == (float(vector.sum()), header.version.count)
     assert version > 0
 
 
@@ -235,7 +244,7 @@ def test_two_workers_see_distinct_gpus_and_say_that_they_use_the_cpu(
             assert any("CUDA is absent here: it uses the CPU" in n.message for n in notes)
     finally:
         for worker in workers:
-            ray.kill(worker)
+            end_process(worker)
 
 
 @pytest.mark.parametrize("name", ["easgd", "downpour"])

@@ -45,6 +45,11 @@ class ParquetImages:
         groups = np.searchsorted(self.blocks, rows, side="right") - 1
         return [self._row(g, r) for g, r in zip(groups.tolist(), rows.tolist(), strict=True)]
 
+    @property
+    def groups_read(self) -> int:
+        """How often a row group was read from the file; the rest came from memory."""
+        return self._group.cache_info().misses
+
     def _row(self, group: int, row: int) -> EncodedImage:
         encoded, labels = self._group(group)
         place = row - self.blocks[group]

@@ -1,0 +1,10 @@
+"""Train one model; what ``ray job submit --working-dir . -- python -m jobs.train CONFIG`` runs."""
+
+from __future__ import annotations
+
+import sys
+
+from ray_easgd.cli import main
+
+if __name__ == "__main__":
+    main(["train", *sys.argv[1:]])
