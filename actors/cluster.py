@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
@@ -82,15 +83,18 @@ def _room(config: Config) -> int:
 
 
 def _has_autoscaler() -> bool:
-    """Whether something may add nodes. Ray publishes an autoscaler's state under this key."""
-    from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_initialized
+    """Whether something may add nodes, as Ray's own monitor reports it.
 
-    return bool(
-        _internal_kv_initialized()
-        and (
-            _internal_kv_get("__autoscaling_status") or _internal_kv_get("__autoscaler_v2_enabled")
-        )
-    )
+    A cluster without one reports each node as a type of its own, ``node_<node id>``.
+    """
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    if _internal_kv_get("__autoscaler_v2_enabled") == b"1":
+        return True
+    status = json.loads(_internal_kv_get("__autoscaling_status") or b"{}")
+    types = status.get("autoscaler_report", {}).get("active_nodes") or {}
+    mirrored = {f"node_{node['NodeID']}" for node in ray.nodes()}
+    return bool(types.keys() - mirrored)
 
 
 def _embed(config: Config, *, log_to_driver: bool) -> None:

@@ -146,3 +146,7 @@ def _print_table(columns: list[str], rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(str(row[c]) for c in columns))
     Console(soft_wrap=True).print(table)
+
+
+if __name__ == "__main__":
+    main()

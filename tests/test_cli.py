@@ -1,0 +1,143 @@
+"""The command line: what a user types wrong, and what he reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ray_easgd.cli import main
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, list(words), catch_exceptions=False)
+
+
+def refused(*words: str) -> str:
+    """The one message of a command that must end with code 2 and no traceback."""
+    result = run("train", *words)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["algorithm.name=eamsdg"], "Did you mean 'eamsgd'?"),
+        (["model=small_cn"], "small_cnn"),
+        (["fleet.wokers=2"], "Did you mean 'fleet.workers'?"),
+        (["data=/nowhere/at/all"], "/nowhere/at/all"),
+        (["data=no_such_set"], "no_such_set"),
+        (["algorithm.name=easgd", "optimizer.name=Addam"], "torch.optim has no such optimizer"),
+        (["algorithm.name=sgd", "fleet.workers=2"], "sgd is sequential: one worker"),
+        (["algorithm.name=downpour", "algorithm.order=at_snapshot"], "Leave algorithm.order away"),
+        (["none.yaml"], "No such file"),
+        (["model=small_gpt"], "small_gpt"),
+    ],
+)
+def test_bad_input_is_one_message_with_its_remedy(words: list[str], said: str) -> None:
+    message = refused(*words)
+    assert said in message
+    assert message.startswith("bad input: ")
+
+
+def test_a_parquet_file_without_the_columns_is_named(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for split in ("train", "test"):
+        pq.write_table(pa.table({"text": ["a"], "label": [1]}), tmp_path / f"{split}.parquet")
+    message = refused(f"data={tmp_path}")
+    assert "image" in message
+    assert "text" in message
+
+
+def test_an_address_that_does_not_answer_is_named() -> None:
+    message = refused("address=127.0.0.1:1")
+    assert "no Ray cluster answers there" in message
+    assert "ray status" in message
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fleet.workers=1000"], "can never hold more than"),
+        (["fleet.workers=3", "fleet.gpus_per_worker=1"], "can never hold more than 2 workers"),
+        (["fleet.gpus_per_worker=0", "run.storage=/dev/null/x"], "/dev/null/x"),
+    ],
+)
+def test_what_only_the_cluster_can_tell_is_refused_before_anything_runs(
+    cluster: None, words: list[str], said: str
+) -> None:
+    import ray
+
+    before = ray.util.list_named_actors()
+    assert said in refused(*words)
+    assert ray.util.list_named_actors() == before
+
+
+def test_the_machine_is_not_asked_for_more_workers_than_sense() -> None:
+    from actors.cluster import _embed
+    from ray_easgd.config import Config
+    from ray_easgd.errors import BadCluster
+
+    with pytest.raises(BadCluster, match=r"too few for 9999 workers.*address="):
+        _embed(Config.build({"fleet": {"workers": 9999}}), log_to_driver=False)
+
+
+def test_methods_are_listed() -> None:
+    listed = json.loads(run("methods", "--json").stdout)["methods"]
+    assert {"easgd", "eamsgd", "downpour", "sgd", "msgd"} <= {m["name"] for m in listed}
+    assert "easgd" in run("methods").stdout
+
+
+def test_keys_are_listed_with_their_meaning() -> None:
+    assert "fleet.gpus_per_worker" in run("keys").stdout
+
+
+def test_show_names_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    result = run("show", str(tmp_path))
+    assert result.exit_code == 2
+    assert str(tmp_path) in result.stderr
+
+
+@pytest.mark.chaos
+def test_ctrl_c_ends_every_process_and_keeps_the_center(tmp_path: Path) -> None:
+    """The whole group gets the signal, as from a terminal."""
+    words = ["train", "stop.seconds=600", "run.name=r", f"run.storage={tmp_path}"]
+    command = [sys.executable, "-m", "ray_easgd.cli", *words]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "training" in line:
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130, rest
+    assert "interrupted" in rest
+    assert list((tmp_path / "r" / "checkpoints").glob("*/manifest.json"))
+    assert run("show", str(tmp_path / "r"), "--json").exit_code == 0
+    assert processes_of(str(tmp_path)) == []
+
+
+def processes_of(word: str) -> list[str]:
+    """Command lines of processes whose environment or arguments hold a word of this test's own."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if word in (folder / "cmdline").read_text() and int(folder.name) != os.getpid():
+                found.append((folder / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
