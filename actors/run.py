@@ -34,8 +34,6 @@ _TICK_S = 0.5
 _GRACE_S = 10.0
 _WRITE_EVERY_S = 5.0
 
-Observation = tuple[Book, list[Note], list[WorkerStatus]]
-
 
 @dataclass
 class _Sight:
@@ -74,7 +72,6 @@ class Run:
         display: Display,
         began_at: float,
         num_workers: int,
-        total_samples: int | None,
     ) -> None:
         self.program, self.config, self.algorithm = program, config, algorithm
         self.folder, self.display, self.began_at = folder, display, began_at
@@ -83,10 +80,11 @@ class Run:
         self._name = folder.name
         self._beside: dict[str, Any] = {}
         self._phase = _STARTING
+        self._observing: tuple[ObjectRef[Any], ObjectRef[Any]] | None = None
         self._evaluating: ObjectRef[Evaluation] | None = None
-        self._evaluate_after = self._write_after = 0.0
+        self._evaluate_after = self._write_after = time.monotonic()
         self._metrics: list[Metric] = []
-        self._start_hubs(total_samples)
+        self._start_hubs()
         self._fleet = Fleet(
             run=self._name,
             num_cpus=config.fleet.cpus_per_worker,
@@ -97,7 +95,7 @@ class Run:
 
     # -- life ------------------------------------------------------------------------------
 
-    def _start_hubs(self, total_samples: int | None) -> None:
+    def _start_hubs(self) -> None:
         section = self.config.algorithm
         options = HubOptions(
             center_step=self.algorithm.center_step,
@@ -106,7 +104,7 @@ class Run:
             ledger_seed=self.config.seed if self.config.exchange.ledger else None,
         )
         self.center = start_center(self._name, options)
-        self._controller = start_controller(self._name, self.center, total_samples)
+        self._controller = start_controller(self._name, self.center, self.config.stop.samples)
         self._actors = [self.center, self._controller]
         self._evaluator = None
         if self.program.task is not None:
@@ -124,7 +122,7 @@ class Run:
         while not self._over():
             running = self._fleet.running
             ended, _ = ray.wait(list(running), timeout=_TICK_S)
-            self._look()
+            self._look(wait=False)
             for reference in ended:
                 self._fleet.settle(running[reference], self._steps_of)
         if not self.sight.book.done:
@@ -205,14 +203,22 @@ class Run:
                 "pushed is lost",
             )
 
-    def _look(self) -> None:
-        """Fetch what hub and controller know; record and show it."""
-        hub = self.center.status.remote()
-        observation: ObjectRef[Observation] = self._controller.observe.remote(hub)
-        self.sight.hub = self._ask(hub)
-        self.sight.book, notes, self.sight.lives = self._ask(observation)
-        self._record(notes)
-        self._evaluate_if_due()
+    def _look(self, *, wait: bool = True) -> None:
+        """Fetch what hub and controller know; record and show it.
+
+        Without ``wait`` an answer still under way is left for the next look, so that a center
+        that is stopped, rather than dead, does not stop the driver.
+        """
+        if self._observing is None:
+            hub = self.center.status.remote()
+            self._observing = hub, self._controller.observe.remote(hub)
+        answers = list(self._observing)
+        if wait or len(ray.wait(answers, num_returns=2, timeout=_TICK_S / 10)[0]) == 2:
+            self._observing = None
+            self.sight.hub = self._ask(answers[0])
+            self.sight.book, notes, self.sight.lives = self._ask(answers[1])
+            self._record(notes)
+            self._evaluate_if_due()
         self.display.update(self._progress())
 
     def _ask(self, reference: ObjectRef[Any]) -> Any:
@@ -226,6 +232,7 @@ class Run:
 
     def _evaluate_if_due(self) -> None:
         if self._evaluator is None or not self.sight.hub or not self.sight.hub.version.count:
+            self._evaluate_after = time.monotonic() + self.config.evaluation.interval_s
             return
         if self._evaluating is not None:
             if ray.wait([self._evaluating], timeout=0)[0]:
@@ -303,7 +310,7 @@ class Run:
         )
 
     def _worker_lost(self, name: str, cause: str) -> None:
-        self._ask(self.center.lose.remote(name))
+        self.center.lose.remote(name)
         self._give_back(name)
         self._tell(
             "worker_lost",
@@ -314,7 +321,7 @@ class Run:
 
     def _give_back(self, name: str) -> None:
         """Its leases return to the queue, less what the hub has seen by now."""
-        self._ask(self._controller.release.remote(name))
+        self._controller.release.remote(name)
 
     def _steps_of(self, name: str) -> int:
         status = self.sight.workers.get(name)

@@ -15,7 +15,7 @@ from ray_easgd.algorithms import Algorithm, find_method
 from ray_easgd.config import Config
 from ray_easgd.display import Display, make_display
 from ray_easgd.errors import BadConfig, TrainingFailedError
-from ray_easgd.loop import local_step_name
+from ray_easgd.loop import resolve, resolve_exchange
 from ray_easgd.report import write_report
 from ray_easgd.result import Result
 from ray_easgd.run_folder import RunFolder
@@ -77,16 +77,16 @@ class ElasticTrainer:
         """
         began_at = began_at or time.time()
         algorithm = self._checked_algorithm()
-        total_samples = self._prepare_task()
-        config = _with_name(self.config)
+        config = self._resolved()
         with connected(config, log_to_driver=self.program.loop is not None):
-            assert config.run.name is not None
             num_workers = choose_num_workers(config, sequential=algorithm.sequential)
+            config = _updated(config, "fleet", workers=num_workers)
+            name = config.run.name or _fresh_name(config)
             with (
-                RunFolder.create(config.run.storage, config.run.name) as folder,
+                RunFolder.create(config.run.storage, name) as folder,
                 display or make_display() as shown,
             ):
-                folder.write_config(config.to_yaml())
+                folder.write_config(_updated(config, "run", name=name).to_yaml())
                 run = Run(
                     self.program,
                     config,
@@ -95,7 +95,6 @@ class ElasticTrainer:
                     display=shown,
                     began_at=began_at,
                     num_workers=num_workers,
-                    total_samples=total_samples,
                 )
                 return _carry_out(run)
 
@@ -116,21 +115,20 @@ class ElasticTrainer:
                 f"{algorithm.name} takes over the center, which a gradient in between would undo",
                 "Leave algorithm.order away.",
             )
-        if self.program.task is not None:
-            local_step_name(self.config)
         return algorithm
 
-    def _prepare_task(self) -> int | None:
-        """Check and decode the data and build the model once; how many samples to train on."""
-        stop, task = self.config.stop, self.program.task
+    def _resolved(self) -> Config:
+        """The configuration with every default filled in; data and model checked on the way."""
+        task = self.program.task
         if task is None:
-            return stop.samples
-        task.prepare(self.config)
-        opened = task.open(self.config)
+            return resolve_exchange(self.config)
+        config, stop = resolve(self.config), self.config.stop
+        opened = task.open(config)
         opened.build_model()
         if stop.samples is None and stop.seconds is None and stop.accuracy is None:
-            return max(_DEFAULT_EPOCHS * len(opened.data.train), _DEFAULT_FEWEST_SAMPLES)
-        return stop.samples
+            samples = max(_DEFAULT_EPOCHS * len(opened.data.train), _DEFAULT_FEWEST_SAMPLES)
+            return _updated(config, "stop", samples=samples)
+        return config
 
 
 def _carry_out(run: Run) -> Result:
@@ -234,10 +232,10 @@ def _fleet(scaling: Any) -> dict[str, Any]:
     return fleet
 
 
-def _with_name(config: Config) -> Config:
-    """A fresh name where the user gave none: method, data and the time."""
-    if config.run.name is not None:
-        return config
-    now = datetime.now().astimezone()
-    name = f"{config.algorithm.name}-{now:%Y%m%d-%H%M%S}"
-    return config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
+def _updated(config: Config, section: str, **values: Any) -> Config:
+    return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
+
+
+def _fresh_name(config: Config) -> str:
+    """Method and time, where the user gave no name."""
+    return f"{config.algorithm.name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"

@@ -142,7 +142,7 @@ class EvaluationSection(Section):
         default=5.0, description="at least this many seconds between tests"
     )
     share: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.1, description="at most this share of the time is spent testing"
+        default=0.2, description="at most this share of the time is spent testing"
     )
 
 

@@ -45,6 +45,25 @@ def make_local_step(model: nn.Module, config: Config) -> LocalStep:
     return TorchStep(_torch_optimizer(name)(parameters, **_arguments(name, lr, config)))
 
 
+def resolve(config: Config) -> Config:
+    """The configuration with the method's own defaults filled in, so that it says what it ran."""
+    method = find_method(config.algorithm.name)
+    optimizer = config.optimizer.model_copy(
+        update={"name": local_step_name(config), "lr": config.optimizer.lr or method.lr}
+    )
+    momentum = _nesterov_momentum(method, config) if optimizer.name == "nesterov" else None
+    config = resolve_exchange(config)
+    algorithm = config.algorithm.model_copy(update={"momentum": momentum})
+    return config.model_copy(update={"algorithm": algorithm, "optimizer": optimizer})
+
+
+def resolve_exchange(config: Config) -> Config:
+    """The part that a user's own loop shares: the method's period."""
+    period = config.algorithm.period or find_method(config.algorithm.name).period
+    algorithm = config.algorithm.model_copy(update={"period": period})
+    return config.model_copy(update={"algorithm": algorithm})
+
+
 def local_step_name(config: Config) -> str:
     """The name of the local step, or BadConfig where method and optimizer contradict."""
     method, name = find_method(config.algorithm.name), config.optimizer.name

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ray_easgd.config import Config
-from ray_easgd.data import DataSets, open_data, prepare_data
+from ray_easgd.data import DataSets, open_data
 from ray_easgd.models import build_model, count_correct, loss_function, preferred_crop
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -28,13 +28,11 @@ class Task:
     data: str | Callable[[], Any] = "digits"
     loss: Loss | None = None
 
-    def prepare(self, config: Config) -> None:
-        """Check the data and decode it once, before workers map it."""
-        if isinstance(self.data, str):
-            prepare_data(self.data, cache_limit_bytes=int(config.cache_limit_gb * 2**30))
-
     def open(self, config: Config) -> OpenTask:
-        """The task with its data at hand; the same in every process for one seed."""
+        """The task with its data at hand; the same in every process for one seed.
+
+        The first to open a data set on a node decodes it once into that node's cache.
+        """
         sets = open_data(
             self.data,
             seed=config.seed,

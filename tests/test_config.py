@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from ray_easgd.algorithms import METHODS
 from ray_easgd.config import Config, ScheduleSection, known_keys
 from ray_easgd.errors import BadConfig
-from ray_easgd.loop import local_step_name, make_local_step
+from ray_easgd.loop import local_step_name, make_local_step, resolve
 from ray_easgd.schedules import Decay
 from tests.fakes import small_model
 
@@ -104,3 +105,12 @@ def test_a_schedule_follows_the_local_clock() -> None:
     assert decay(3) == pytest.approx(0.5)
     cosine = ScheduleSection(name="cosine", warmup=10, total=110).build()
     assert [cosine(9), cosine(60), cosine(500)] == pytest.approx([1.0, 0.5, 0.0])
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_resolved_configuration_says_what_it_runs_and_stays_so(method: str) -> None:
+    config = resolve(Config.load(None, [f"algorithm.name={method}"]))
+    assert config.algorithm.period == METHODS[method].period
+    assert config.optimizer.lr == METHODS[method].lr
+    assert config.optimizer.name == METHODS[method].local_step
+    assert resolve(config) == config

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from ray_easgd.data import open_data, prepare_data
+from ray_easgd.data import open_data
 from ray_easgd.errors import BadData
 from tests.image_files import encode, png_folder, random_pixels, write_file, write_folder
 
@@ -88,10 +88,10 @@ def test_a_file_that_changed_is_decoded_again(tmp_path: Path) -> None:
     assert not torch.equal(before, after)
 
 
-def test_prepared_data_is_not_decoded_again(tmp_path: Path) -> None:
+def test_decoded_data_is_not_decoded_again(tmp_path: Path) -> None:
     folder = tmp_path / "it"
     png_folder(folder, 4, 4)
-    prepare_data(str(folder))
+    open_data(str(folder), seed=0)
     for file in folder.iterdir():  # same size and time, but no longer Parquet
         stat = file.stat()
         file.write_bytes(bytes(stat.st_size))

@@ -11,7 +11,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
-from ray_easgd.data import open_data, prepare_data
+from ray_easgd.data import open_data
 from ray_easgd.data.torchvision_sets import arrays, download
 from ray_easgd.errors import BadData
 from tests.image_files import png_folder
@@ -71,7 +71,7 @@ def test_the_seed_moves_the_validation_set_and_not_the_test_set() -> None:
 
 
 def test_a_bare_name_is_looked_up_in_the_data_folder(root: Path) -> None:
-    prepare_data("fashion")
+    open_data("fashion", seed=0)
     assert open_data("fashion", seed=0).spec.input_shape == (1, 4, 4)
 
 
@@ -154,8 +154,8 @@ print(sorted(heavy & set(sys.modules)))
 
 
 def test_a_worker_on_prepared_grey_data_imports_no_decoder(root: Path) -> None:
-    prepare_data("digits")
-    prepare_data("fashion")
+    open_data("digits", seed=0)
+    open_data("fashion", seed=0)
     done = subprocess.run(
         [sys.executable, "-c", PROBE], capture_output=True, text=True, check=False
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ray_easgd.data import DataSpec
+from ray_easgd.data import DataSpec, open_data
 from ray_easgd.errors import BadModel
 from ray_easgd.models import MODELS, build_model, count_correct, loss_function, preferred_crop
 
@@ -206,10 +208,18 @@ def test_no_real_target_is_right() -> None:
     assert count_correct(torch.zeros(4, 1), torch.zeros(4)) == (0, 4)
 
 
-@pytest.mark.slow
-def test_small_cnn_learns_fashion_mnist_in_one_epoch(real_data: Any) -> None:
-    from ray_easgd.data import open_data
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Many threads on small batches wait for each other more than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("real_data", "one_thread")
+def test_small_cnn_learns_fashion_mnist_in_one_epoch() -> None:
     sets = open_data("fashion_mnist", seed=0)
     model = build_model("small_cnn", sets.spec, seed=0)
     loss_of = loss_function(sets.spec)
@@ -221,6 +231,6 @@ def test_small_cnn_learns_fashion_mnist_in_one_epoch(real_data: Any) -> None:
         loss_of(model(inputs), targets).backward()
         optimizer.step()
     with torch.inference_mode():
-        inputs, targets = sets.test.batch(torch.arange(10_000).numpy())
+        inputs, targets = sets.test.batch(np.arange(10_000))
         right, total = count_correct(model(inputs), targets)
     assert right / total > 0.85

@@ -43,13 +43,6 @@ def open_data(
     return found if isinstance(found, DataSets) else found.split(name, seed)
 
 
-def prepare_data(
-    data: str | Callable[[], Any], *, cache_limit_bytes: int = CACHE_LIMIT_BYTES
-) -> None:
-    """Check a data set and decode it into this node's cache, so that workers only map it."""
-    open_data(data, seed=0, cache_limit_bytes=cache_limit_bytes)
-
-
 def _open(name: str, crop: int | None, cache_limit_bytes: int) -> Sources | DataSets:
     if name == "digits":
         return open_digits(crop)

@@ -73,10 +73,11 @@ class ParquetImages:
         """The names that the schema metadata declares for ``label``, if it does."""
         metadata = (self._file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
         try:
-            names = json.loads(metadata)["info"]["features"]["label"]["names"]
+            return [
+                str(name) for name in json.loads(metadata)["info"]["features"]["label"]["names"]
+            ]
         except (TypeError, KeyError, ValueError):  # absent, or it declares no class names
             return None
-        return [str(name) for name in names]
 
 
 def _open(path: Path) -> Any:
@@ -110,6 +111,5 @@ def _read(path: Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except (OSError, pyarrow.ArrowException) as error:
-        raise BadData(
-            "data", str(path), f"it cannot be read: {error}", "Write it again."
-        ) from error
+        problem = f"it cannot be read: {error}"
+        raise BadData("data", str(path), problem, "Write or copy it again.") from error
