@@ -61,6 +61,8 @@ def train(words: tuple[str, ...], as_json: bool) -> None:
     from ray_easgd.config import Config
     from ray_easgd.seam import actors_module
 
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # module:function means the user's own, in the folder he is in
     config = Config.load(*_split(words))
     signal.signal(signal.SIGTERM, _as_interrupt)  # how a Ray job is asked to stop
     trainer = actors_module("trainer").ElasticTrainer(config=config)
