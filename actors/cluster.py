@@ -33,6 +33,8 @@ def connected(config: Config, *, log_to_driver: bool) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    # A question still under way when its actor dies is answered by another path, and aloud.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     address = config.address or ray_address()
     if address and address != "local":
         _join(address, log_to_driver=log_to_driver)

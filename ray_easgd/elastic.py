@@ -38,11 +38,16 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ElasticOptions:
-    """How a worker exchanges. ``period`` counts its gradient steps."""
+    """How a worker exchanges. ``period`` counts its gradient steps.
+
+    ``lead``: how many steps before an exchange its pull begins; None follows how long pulls have
+    lately taken, 0 pulls at the boundary itself, as on paper.
+    """
 
     algorithm: Algorithm
     period: int
     order: Order = "between_steps"
+    lead: int | None = None
     ledger_seed: int | None = None
 
 
@@ -83,7 +88,7 @@ class Elastic:
         self._num_losses = self._restarts_in_a_row = self._pushed_at = 0
         self._pending: tuple[Tensor, Tensor] | None = None  # (c, d) that at_snapshot applies later
         self._was_late = False
-        self._lead = 1  # steps before the exchange at which to ask for a snapshot
+        self._lead = 1 if options.lead is None else options.lead
         self._asked_at: int | None = None
         self._due = options.period
         self._fresh: Snapshot | None = None
@@ -101,7 +106,9 @@ class Elastic:
             self._num_losses += 1
         self._apply_pending()
         self._collect()
+        self._ask_if_time()
         if self.clock >= self._due:
+            self._collect()
             self._exchange_if_ready()
         self._ask_if_time()
 
@@ -151,9 +158,9 @@ class Elastic:
         if snapshot is not None:
             self._center = self._fresh = snapshot
             self._child.shown(snapshot.header)
-            if self._asked_at is not None:
+            if self._asked_at is not None and self.options.lead is None:
                 self._lead = min(self.options.period, max(1, self.clock - self._asked_at))
-                self._asked_at = None
+            self._asked_at = None
             self.counts.bytes_received += snapshot.vector.nbytes
         for reply in self.link.replies():
             if reply.outcome is Outcome.APPLIED:

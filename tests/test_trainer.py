@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -121,7 +122,8 @@ def test_a_lost_center_ends_the_run_with_a_word_and_no_process(
         while True:
             elastic.step()
             if elastic.counts.exchanges == 5:
-                ray.kill(ray.get_actor("r:center"))
+                with contextlib.suppress(ValueError):  # the other worker was first
+                    ray.kill(ray.get_actor("r:center"))
 
     config = settings(storage, stop={"seconds": 600}, algorithm={"name": "easgd"})
     with pytest.raises(HubLost, match="run again") as caught:

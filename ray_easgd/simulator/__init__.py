@@ -1,0 +1,19 @@
+"""A virtual cluster: any method, thousands of workers, in milliseconds, the same each time."""
+
+from ray_easgd.simulator.clock import Clock
+from ray_easgd.simulator.fleet import Pace, SimulatedWorker, Simulation
+from ray_easgd.simulator.problems import DoubleWell, GammaQuadratic, Problem, Quadratic
+from ray_easgd.simulator.wire import Cable, SimulatedLink
+
+__all__ = [
+    "Cable",
+    "Clock",
+    "DoubleWell",
+    "GammaQuadratic",
+    "Pace",
+    "Problem",
+    "Quadratic",
+    "SimulatedLink",
+    "SimulatedWorker",
+    "Simulation",
+]
