@@ -127,6 +127,16 @@ class Center:
         with self._lock:
             return self._publish()
 
+    @ray.method(concurrency_group="data")
+    def pull_judged(self) -> Published:
+        """What is tested and kept: the newest snapshot, or the average that the method keeps."""
+        with self._lock:
+            if self._hub.judged is self._hub.vector:
+                return self._publish()
+            judged = self._hub.judged
+            assert judged is not None, "no child has brought a vector yet"
+            return self._hub.header(), [ray.put(judged.numpy())]
+
     def _begin(self, options: HubOptions) -> None:
         self._hub = Hub(options)
         self._published: Published | None = None

@@ -23,7 +23,7 @@ from ray_easgd.checkpoint import write_checkpoint
 from ray_easgd.config import Config
 from ray_easgd.display import Display, Progress, WorkerProgress
 from ray_easgd.errors import HubLost
-from ray_easgd.hub import HubOptions
+from ray_easgd.hub import options_for
 from ray_easgd.run_folder import Event, Metric, RunFolder
 
 if TYPE_CHECKING:
@@ -96,12 +96,14 @@ class Run:
     # -- life ------------------------------------------------------------------------------
 
     def _start_hubs(self) -> None:
-        section = self.config.algorithm
-        options = HubOptions(
-            center_step=self.algorithm.center_step,
+        section, center = self.config.algorithm, self.config.center
+        options = options_for(
+            self.algorithm,
             beta=section.beta,
             fixed_rate=section.moving_rate,
             ledger_seed=self.config.seed if self.config.exchange.ledger else None,
+            average=center.average,
+            average_rate=center.average_rate,
         )
         self.center = start_center(self._name, options)
         self._controller = start_controller(self._name, self.center, self.config.stop.samples)
@@ -113,6 +115,7 @@ class Run:
 
     def start(self) -> None:
         """Seat the fleet. Nobody waits for the slowest to arrive."""
+        self.display.update(self._progress())
         for index in range(self.num_workers):
             self._fleet.start(self._seat(index))
         self._tell("started", f"{self.num_workers} workers, {self.algorithm.name}")
@@ -136,7 +139,7 @@ class Run:
             return
         if self._evaluating is not None:
             self._ask(self._evaluating)
-        published = self._ask(self.center.pull.remote())
+        published = self._ask(self.center.pull_judged.remote())
         self._note_evaluation(self._ask(self._evaluator.evaluate.remote(published)))
         self._beside = self._ask(self._evaluator.beside_the_vector.remote())
 
@@ -146,7 +149,7 @@ class Run:
             self._look()
             if not self.has_center:
                 return None
-            header, (vector,) = self._ask(self.center.pull.remote())
+            header, (vector,) = self._ask(self.center.pull_judged.remote())
             layout = self._ask(self.center.layout.remote())
         except HubLost:
             return None
@@ -239,7 +242,7 @@ class Run:
                 self._note_evaluation(self._ask(self._evaluating))
                 self._evaluating = None
         elif time.monotonic() >= self._evaluate_after:
-            self._evaluating = self._evaluator.evaluate.remote(self.center.pull.remote())
+            self._evaluating = self._evaluator.evaluate.remote(self.center.pull_judged.remote())
 
     def _note_evaluation(self, evaluation: Evaluation) -> None:
         self.sight.evaluations.append(evaluation)

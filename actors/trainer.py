@@ -108,6 +108,15 @@ class ElasticTrainer:
                 f"{algorithm.name} is sequential: one worker",
                 "Leave fleet.workers away, or take algorithm.name=easgd or eamsgd.",
             )
+        if section.momentum is not None:
+            if not algorithm.momentum:
+                raise BadConfig(
+                    "algorithm.momentum",
+                    section.momentum,
+                    f"{algorithm.name} has no momentum of its own",
+                    "Set optimizer.momentum, or take a method with momentum, as eamsgd.",
+                )
+            algorithm = algorithm.with_momentum(section.momentum)
         if section.order == "at_snapshot" and algorithm.exchange.overwrites:
             raise BadConfig(
                 "algorithm.order",

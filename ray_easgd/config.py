@@ -125,6 +125,17 @@ class ExchangeSection(Section):
     )
 
 
+class CenterSection(Section):
+    """The center."""
+
+    average: Literal["none", "polyak", "moving"] | None = Field(
+        default=None, description="an average of the center to test and keep; default: the method's"
+    )
+    average_rate: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.001, description="weight of the newest center in a moving average"
+    )
+
+
 class StopSection(Section):
     """When a run ends: at the first of these that comes true."""
 
@@ -169,6 +180,7 @@ class Config(Section):
     optimizer: OptimizerSection = OptimizerSection()
     fleet: FleetSection = FleetSection()
     exchange: ExchangeSection = ExchangeSection()
+    center: CenterSection = CenterSection()
     stop: StopSection = StopSection()
     evaluation: EvaluationSection = EvaluationSection()
     run: RunSection = RunSection()

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ray_easgd.algorithms.contract import CenterStep, State
+from ray_easgd.algorithms.averages import averaged
+from ray_easgd.algorithms.contract import Algorithm, Average, CenterStep, State
 from ray_easgd.kernels import Checksum
 from ray_easgd.moving_rate import moving_rate
 from ray_easgd.parameters import Slot
@@ -24,13 +25,34 @@ class HubOptions:
     """How a hub behaves.
 
     ``fixed_rate`` replaces the rule ``min(1/2, beta / (children + parent))``; ``ledger_seed``
-    turns the edge ledger on.
+    turns the edge ledger on, where the center ``balances``: is its start plus its pushes.
     """
 
     center_step: CenterStep
     beta: float = 0.9
     fixed_rate: float | None = None
     ledger_seed: int | None = None
+    balances: bool = True
+
+
+def options_for(
+    algorithm: Algorithm,
+    *,
+    beta: float = 0.9,
+    fixed_rate: float | None = None,
+    ledger_seed: int | None = None,
+    average: Average | None = None,
+    average_rate: float = 0.001,
+) -> HubOptions:
+    """How an algorithm's hub behaves; ``average`` None takes the algorithm's own."""
+    kind = algorithm.average if average is None else average
+    return HubOptions(
+        center_step=averaged(algorithm.center_step, kind, average_rate),
+        beta=beta,
+        fixed_rate=fixed_rate,
+        ledger_seed=ledger_seed,
+        balances=algorithm.conserves != "none",
+    )
 
 
 @dataclass(slots=True)
@@ -115,6 +137,13 @@ class Hub:
         """Living incarnations, and whose they are."""
         return dict(self._living)
 
+    @property
+    def judged(self) -> Tensor | None:
+        """The vector to test and to keep: the center's, or the average that its step keeps."""
+        if self.vector is None:
+            return None
+        return self.options.center_step.judged(self.vector, self.state)
+
     def header(self) -> SnapshotHeader:
         """What a snapshot taken now would carry: with the vector, one cut."""
         return SnapshotHeader(
@@ -139,7 +168,7 @@ class Hub:
     def _adopt(self, vector: Tensor, layout: tuple[Slot, ...]) -> None:
         self.vector, self.layout = vector, layout
         self.state = self.options.center_step.begin(vector)
-        if self.options.ledger_seed is not None:
+        if self.options.ledger_seed is not None and self.options.balances:
             checksum = Checksum(vector.numel(), self.options.ledger_seed)
             self._ledger = _Ledger(checksum, checksum(vector), scale=float(vector.abs().sum()))
 

@@ -51,7 +51,9 @@ def resolve(config: Config) -> Config:
     optimizer = config.optimizer.model_copy(
         update={"name": local_step_name(config), "lr": config.optimizer.lr or method.lr}
     )
-    momentum = _nesterov_momentum(method, config) if optimizer.name == "nesterov" else None
+    momentum = config.algorithm.momentum
+    if momentum is None and method.momentum:
+        momentum = _nesterov_momentum(method, config)
     config = resolve_exchange(config)
     algorithm = config.algorithm.model_copy(update={"momentum": momentum})
     return config.model_copy(update={"algorithm": algorithm, "optimizer": optimizer})

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.elastic import ElasticOptions
-from ray_easgd.hub import Hub, HubOptions
+from ray_easgd.hub import Hub, options_for
 from ray_easgd.leases import LeaseBook
 from ray_easgd.local import LocalLink
 from ray_easgd.protocol import Interval
@@ -72,7 +72,7 @@ def small_model(seed: int = 3) -> nn.Module:
 
 def make_hub(algorithm: Algorithm, **options: Any) -> Hub:
     """A hub for an algorithm, its ledger on."""
-    return Hub(HubOptions(center_step=algorithm.center_step, ledger_seed=1, **options))
+    return Hub(options_for(algorithm, ledger_seed=1, **options))
 
 
 def make_session(

@@ -39,6 +39,7 @@ def refused(*words: str) -> str:
         (["algorithm.name=easgd", "optimizer.name=Addam"], "torch.optim has no such optimizer"),
         (["algorithm.name=sgd", "fleet.workers=2"], "sgd is sequential: one worker"),
         (["algorithm.name=downpour", "algorithm.order=at_snapshot"], "Leave algorithm.order away"),
+        (["algorithm.name=easgd", "algorithm.momentum=0.5"], "easgd has no momentum of its own"),
         (["none.yaml"], "No such file"),
         (["model=small_gpt"], "small_gpt"),
     ],

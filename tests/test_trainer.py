@@ -14,6 +14,7 @@ import pytest
 import ray
 
 from ray_easgd import ElasticTrainer, ScalingConfig, Task, session
+from ray_easgd.algorithms import METHODS
 from ray_easgd.checkpoint import read_checkpoint
 from ray_easgd.display import Silence
 from ray_easgd.errors import BadConfig, BadModel, HubLost, WorkerFailed
@@ -56,9 +57,9 @@ def actors_left(run: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["easgd", "eamsgd", "downpour", "sgd", "msgd"])
+@pytest.mark.parametrize("method", list(METHODS))
 def test_each_method_trains_the_digits(cluster: None, storage: dict[str, Any], method: str) -> None:
-    workers = 1 if method in ("sgd", "msgd") else 2
+    workers = 1 if METHODS[method].sequential else 2
     result = ElasticTrainer(
         config={
             "algorithm": {"name": method},

@@ -5,13 +5,18 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from ray_easgd.algorithms.contract import Add, Algorithm, CenterStep, Exchange, State
-from ray_easgd.algorithms.downpour import DOWNPOUR
+from ray_easgd.algorithms.downpour import ADOWNPOUR, DOWNPOUR, MDOWNPOUR, MVADOWNPOUR
 from ray_easgd.algorithms.elastic import EAMSGD, EASGD
-from ray_easgd.algorithms.sequential import MSGD, SGD
+from ray_easgd.algorithms.sequential import ASGD, MSGD, MVASGD, SGD
 from ray_easgd.algorithms.steps import LocalStep, Nesterov, Sgd, TorchStep
 from ray_easgd.errors import BadConfig
 
-METHODS: dict[str, Algorithm] = {a.name: a for a in (SGD, MSGD, EASGD, EAMSGD, DOWNPOUR)}
+_ALL = (
+    *(SGD, MSGD, ASGD, MVASGD),
+    *(EASGD, EAMSGD),
+    *(DOWNPOUR, ADOWNPOUR, MVADOWNPOUR, MDOWNPOUR),
+)
+METHODS: dict[str, Algorithm] = {a.name: a for a in _ALL}
 
 
 def find_method(name: str) -> Algorithm:

@@ -11,13 +11,14 @@ shape (n,). A trailing underscore means in place.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
 State = dict[str, Tensor]
 Pushes = Sequence[Tensor]
+Average = Literal["none", "polyak", "moving"]
 
 
 class Exchange(Protocol):
@@ -60,6 +61,10 @@ class CenterStep(Protocol):
         """Take one arriving ``d`` into the center."""
         ...
 
+    def judged(self, c: Tensor, state: State) -> Tensor:
+        """What is tested and kept in checkpoints: the center itself, or an average of it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Add:
@@ -73,11 +78,15 @@ class Add:
     def apply_(self, c: Tensor, d: Tensor, state: State) -> None:
         c.add_(d)
 
+    def judged(self, c: Tensor, state: State) -> Tensor:
+        return c
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Algorithm:
     """A named recipe: pieces, what its exchanges conserve, and the defaults that suit it.
 
+    ``average`` is the one the method is defined by, and ``center.average``'s default.
     ``conserves``: ``sum`` (x + c of the two ends is unchanged by an exchange), ``pushes`` (the
     center is its start plus each push, once), or ``none``.
     """
@@ -87,6 +96,7 @@ class Algorithm:
     source: str
     exchange: Exchange
     center_step: CenterStep = field(default_factory=Add)
+    average: Average = "none"
     local_step: Literal["sgd", "nesterov"]
     conserves: Literal["sum", "pushes", "none"]
     period: int
@@ -94,3 +104,10 @@ class Algorithm:
     momentum: float = 0.0
     sequential: bool = False
     fixed_local_step: bool = False
+
+    def with_momentum(self, momentum: float) -> Algorithm:
+        """The same with another momentum, in whichever piece has one."""
+        step: Any = self.center_step
+        if hasattr(step, "momentum"):
+            step = replace(step, momentum=momentum)
+        return replace(self, momentum=momentum, center_step=step)

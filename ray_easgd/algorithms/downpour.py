@@ -1,9 +1,10 @@
-"""DOWNPOUR: push what was accumulated, take the center (docs/mathematics.md, 2.4)."""
+"""DOWNPOUR and its kin: push what was accumulated, take the center (mathematics.md, 2.4 to 2.6)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from ray_easgd.algorithms.contract import Algorithm, Pushes, State
@@ -32,6 +33,31 @@ class DownpourExchange:
         state["base"].copy_(x)
 
 
+@dataclass(frozen=True, slots=True)
+class NesterovCenter:
+    """MDOWNPOUR's center, the look-ahead point of Nesterov's method (mathematics.md, 2.5):
+
+    ``v <- delta v + d; c <- c + delta v + d`` with ``d = -lr g``, as the erratum has it. The
+    paper prints ``c <- c + delta v``, which never moves at delta = 0: ``as_printed``.
+    """
+
+    momentum: float
+    as_printed: bool = False
+    additive: bool = field(default=False, init=False)
+
+    def begin(self, c: Tensor) -> State:
+        return {"v": torch.zeros_like(c)}
+
+    def apply_(self, c: Tensor, d: Tensor, state: State) -> None:
+        v = state["v"].mul_(self.momentum).add_(d)
+        c.add_(v, alpha=self.momentum)
+        if not self.as_printed:
+            c.add_(d)
+
+    def judged(self, c: Tensor, state: State) -> Tensor:
+        return c
+
+
 DOWNPOUR = Algorithm(
     name="downpour",
     summary="workers push accumulated gradients and take over the center",
@@ -41,4 +67,32 @@ DOWNPOUR = Algorithm(
     conserves="pushes",
     period=1,
     lr=0.05,
+)
+
+ADOWNPOUR = replace(
+    DOWNPOUR,
+    name="adownpour",
+    summary="DOWNPOUR, tested at the mean of all centers so far",
+    source="paper, section 5",
+    average="polyak",
+)
+
+MVADOWNPOUR = replace(
+    DOWNPOUR,
+    name="mvadownpour",
+    summary="DOWNPOUR, tested at a moving average of the center",
+    source="paper, section 5",
+    average="moving",
+)
+
+MDOWNPOUR = replace(
+    DOWNPOUR,
+    name="mdownpour",
+    summary="DOWNPOUR with Nesterov momentum in the center; period 1",
+    source="paper, algorithms 4 and 5, corrected",
+    center_step=NesterovCenter(0.9),
+    conserves="none",
+    period=1,
+    lr=0.005,
+    momentum=0.9,
 )

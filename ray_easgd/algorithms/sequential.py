@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -49,4 +49,20 @@ MSGD = Algorithm(
     lr=0.01,
     momentum=0.9,
     sequential=True,
+)
+
+ASGD = replace(
+    SGD,
+    name="asgd",
+    summary="one worker, SGD, tested at the mean of its path",
+    average="polyak",
+    period=1,
+)
+
+MVASGD = replace(
+    SGD,
+    name="mvasgd",
+    summary="one worker, SGD, tested at a moving average of its path",
+    average="moving",
+    period=1,
 )

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ray_easgd.algorithms import Algorithm, Nesterov
 from ray_easgd.elastic import Elastic, ElasticOptions, Order
-from ray_easgd.hub import Hub, HubOptions
+from ray_easgd.hub import Hub, options_for
 from ray_easgd.parameters import ParameterVector, Slot
 from ray_easgd.protocol import Outcome, PushHeader, PushReply
 from ray_easgd.simulator.clock import Clock
@@ -102,13 +102,14 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.clock, self._num_born = Clock(), 0
-        options = HubOptions(
-            center_step=self.algorithm.center_step,
-            beta=self.beta,
-            fixed_rate=self.fixed_rate,
-            ledger_seed=self.seed,
+        self.hub = Hub(
+            options_for(
+                self.algorithm,
+                beta=self.beta,
+                fixed_rate=self.fixed_rate,
+                ledger_seed=self.seed,
+            )
         )
-        self.hub = Hub(options)
         self.workers = [self.join() for _ in range(self.num_workers)]
 
     @property
