@@ -26,6 +26,13 @@ pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parent.parent
 
 
+FOR_SO_SHORT_A_RUN: dict[str, dict[str, Any]] = {
+    "mvasgd": {"center": {"average_rate": 0.02}},
+    "mvadownpour": {"center": {"average_rate": 0.02}},
+    "mdownpour": {"stop": {"samples": 200_000}},
+}
+
+
 def settings(storage: dict[str, Any], **sections: Any) -> dict[str, Any]:
     return {"run": storage, "fleet": {"workers": 2, "gpus_per_worker": 0}, **sections}
 
@@ -65,6 +72,7 @@ def test_each_method_trains_the_digits(cluster: None, storage: dict[str, Any], m
             "algorithm": {"name": method},
             "fleet": {"workers": workers, "gpus_per_worker": 0},
             "run": storage,
+            **FOR_SO_SHORT_A_RUN.get(method, {}),
         }
     ).fit(display=Silence())
     metrics = result.metrics
@@ -183,7 +191,7 @@ def test_the_examples_of_the_readme_run(
     monkeypatch.setattr("actors.cluster.gpus_per_worker", lambda _: 0.0)
     monkeypatch.setattr("actors.run.gpus_per_worker", lambda _: 0.0)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     names: dict[str, Any] = {"__name__": "readme"}
     exec(blocks[block], names)
     metrics = names["result"].metrics

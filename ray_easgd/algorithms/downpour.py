@@ -93,6 +93,6 @@ MDOWNPOUR = replace(
     center_step=NesterovCenter(0.9),
     conserves="none",
     period=1,
-    lr=0.005,
+    lr=0.001,
     momentum=0.9,
 )
