@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ray_easgd.algorithms import METHODS, Algorithm, Nesterov, Sgd
+from ray_easgd.algorithms import METHODS, Algorithm, Nesterov
 from ray_easgd.algorithms.count import count
 from ray_easgd.elastic import Elastic, ElasticOptions
 from ray_easgd.errors import Diverged
 from ray_easgd.hub import Hub
 from ray_easgd.local import LocalLink
 from ray_easgd.parameters import ParameterVector
-from ray_easgd.session import RunEnded, Session, use
+from ray_easgd.session import RunEnded, Session
 from tests.fakes import Points, Recorder, make_hub, make_session, small_model
 
 ELASTIC = [METHODS["easgd"], METHODS["eamsgd"]]
@@ -233,34 +233,6 @@ def test_exchanges_happen_every_period_steps() -> None:
         worker.step()
         counts.append(hub.version.count)
     assert counts == [0] * 4 + [1] * 5 + [2] * 5 + [3]
-
-
-def test_the_built_in_loop_and_ones_own_end_in_the_same_vector_to_the_bit() -> None:
-    from ray_easgd.config import Config
-    from ray_easgd.loop import make_local_step
-
-    def own(session: Session) -> Tensor:
-        model = small_model()
-        optimizer = Sgd(model.parameters(), lr=0.05)
-        elastic = session.elastic(model, optimizer)
-        for inputs, targets in session.data(Points()):
-            loss = nn.functional.cross_entropy(model(inputs), targets)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            elastic.step()
-        return elastic.vector.flat
-
-    config = Config.build({"algorithm": {"name": "easgd"}, "optimizer": {"lr": 0.05}})
-    assert isinstance(make_local_step(small_model(), config), Sgd)
-    algorithm = METHODS["easgd"]
-    ours = train(make_session(algorithm, make_hub(algorithm)))
-    session = make_session(algorithm, make_hub(algorithm))
-    with use(session):
-        theirs = own(session)
-        assert session.tie is not None
-        session.tie.finish()
-    assert torch.equal(ours, theirs)
 
 
 def test_a_loop_without_end_is_unwound_when_the_run_is_over() -> None:
