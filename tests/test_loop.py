@@ -17,7 +17,7 @@ from ray_easgd.session import Session
 from ray_easgd.task import OpenTask, Task
 from tests.fakes import Points, make_hub, make_session, small_model
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Any] = {
     "sgd": lambda p: Sgd(p, lr=0.05),
     "nesterov": lambda p: Nesterov(p, lr=0.05, momentum=0.9),
     "SGD": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.8),
