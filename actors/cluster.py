@@ -52,9 +52,7 @@ def choose_num_workers(config: Config, *, sequential: bool) -> int:
     if sequential:
         bounds = (1, 1)
     room = _room(config)
-    if bounds is None:
-        return min(4, max(2, room))
-    fewest, most = bounds
+    fewest, most = bounds or (1, 4)
     if fewest > room and not _has_autoscaler():
         raise BadCluster(
             "fleet.workers",

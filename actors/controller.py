@@ -46,7 +46,10 @@ class WorkerStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Note:
-    """What a worker reports: a number (``value``) or an event (``message``), at a wall time."""
+    """What a worker reports: a number (``value``) or an event (``message``), at a wall time.
+
+    ``user`` marks the numbers of ``session.report``.
+    """
 
     at: float
     source: str
@@ -54,6 +57,7 @@ class Note:
     step: int = 0
     value: float | None = None
     message: str = ""
+    user: bool = False
     details: Mapping[str, object] | None = None
 
 
@@ -70,8 +74,11 @@ class Book:
 class Controller:
     """The actor that owns the lease book and the notes."""
 
-    def __init__(self, run: str, center: ActorProxy[Center], total_samples: int | None) -> None:
-        self._run, self._center, self._total = run, center, total_samples
+    def __init__(
+        self, run: str, center: ActorProxy[Center], total_samples: int | None, bounded: bool
+    ) -> None:
+        self._run, self._center = run, center
+        self._total, self._bounded = total_samples, bounded
         self._lock = Lock()
         self._book: LeaseBook | None = None
         self._notes: list[Note] = []
@@ -81,22 +88,39 @@ class Controller:
         return f"Controller({self._run})"
 
     @ray.method
-    def open_data(self, num_samples: int, batch_size: int) -> None:
-        """Say what there is to hand out. The first worker's word holds."""
+    def open_data(self, num_samples: int, batch_size: int, epochs: int) -> None:
+        """Say what there is to hand out: ``epochs`` passes, where the run sets no other end."""
         with self._lock:
+            total = self._total if self._bounded else epochs * num_samples
             if self._book is None:
-                self._book = LeaseBook(
-                    num_samples=num_samples, batch_size=batch_size, total=self._total
+                self._book = LeaseBook(num_samples=num_samples, batch_size=batch_size, total=total)
+            elif self._book.num_samples != num_samples:
+                raise ValueError(
+                    f"session.data got a data set of {num_samples} samples, but this run shares "
+                    f"one of {self._book.num_samples}: every worker, and every call, takes the "
+                    "same data set."
                 )
+            elif not self._bounded:
+                self._book.extend(epochs * num_samples)
 
     @ray.method
-    def lease(self, worker: str) -> Interval | None:
-        """The next range of data for a worker, or None when there is nothing more to do."""
+    def lease(self, worker: str, backup: bool) -> Interval | None:
+        """The next range of data for a worker, or None.
+
+        With ``backup``, once nothing fresh is left, also what others hold and the hub lacks.
+        """
         with self._lock:
             assert self._book is not None
-            if self._book.exhausted:
-                self._look()  # what others hold is issued again only where the hub lacks it
-            return self._book.lease(worker)
+            if backup:
+                self._look()
+            return self._book.lease(worker, backup=backup)
+
+    @ray.method
+    def give_back(self, intervals: tuple[Interval, ...]) -> None:
+        """Steps on these were dropped."""
+        with self._lock:
+            if self._book is not None:
+                self._book.give_back(intervals)
 
     @ray.method
     def release(self, worker: str) -> None:
@@ -110,7 +134,9 @@ class Controller:
     def note(self, status: WorkerStatus, notes: list[Note]) -> None:
         """Keep what a worker reports."""
         with self._lock:
-            self._workers[status.name, status.life] = status
+            known = self._workers.get((status.name, status.life))
+            if known is None or known.step <= status.step:  # notes may overtake each other
+                self._workers[status.name, status.life] = status
             self._notes.extend(notes)
 
     @ray.method
@@ -136,12 +162,13 @@ class Controller:
 
 
 def start_controller(
-    run: str, center: ActorProxy[Center], total_samples: int | None
+    run: str, center: ActorProxy[Center], *, total_samples: int | None, bounded: bool
 ) -> ActorProxy[Controller]:
     """Start the controller's actor.
 
-    ``max_restarts=0``: it would come back without its lease book. ``max_concurrency``: a worker's
-    question does not queue behind the driver's.
+    ``bounded``: the run ends at ``total_samples``, or (None) by another rule; else the passes
+    that ``session.data`` was asked for. ``max_restarts=0``: it would come back without its lease
+    book. ``max_concurrency``: a worker's question does not queue behind the driver's.
     """
     return as_actor(
         Controller,
@@ -149,4 +176,4 @@ def start_controller(
         num_cpus=0,
         max_restarts=0,
         max_concurrency=4,
-    ).remote(run, center, total_samples)
+    ).remote(run, center, total_samples, bounded)

@@ -54,15 +54,18 @@ class Evaluator:
         self._model.eval()
 
     @ray.method
-    def evaluate(self, published: Published) -> Evaluation:
-        """Test one snapshot of the center on the validation and the test set."""
+    def evaluate(self, published: Published) -> tuple[Evaluation, dict[str, np.ndarray]]:
+        """Test one snapshot of the center on the validation and the test set.
+
+        Also gives what a checkpoint of it needs beside the vector.
+        """
         began = time.monotonic()
         header, (ref,) = published
         self._vector.load_(torch.from_numpy(ray.get(ref)))
         recompute_buffers(self._model, self._training_inputs())
         val_loss, val_accuracy = self._test(self._task.data.validation)
         test_loss, test_accuracy = self._test(self._task.data.test)
-        return Evaluation(
+        evaluation = Evaluation(
             version=header.version,
             samples=header.samples,
             val_loss=val_loss,
@@ -71,11 +74,10 @@ class Evaluator:
             test_accuracy=test_accuracy,
             took_s=time.monotonic() - began,
         )
+        return evaluation, self._beside_the_vector()
 
-    @ray.method
-    def beside_the_vector(self) -> dict[str, np.ndarray]:
-        """What a checkpoint of the snapshot tested last needs besides the parameter vector:
-        recomputed buffers, and frozen parameters."""
+    def _beside_the_vector(self) -> dict[str, np.ndarray]:
+        """Recomputed buffers and frozen parameters."""
         held = {slot.name for slot in self._vector.layout}
         state = self._model.state_dict()
         tied = {v.data_ptr() for k, v in state.items() if k in held}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from actors.controller import WorkerStatus
 from actors.lifecycle import end_process
@@ -45,7 +45,7 @@ class Fleet:
         self._on_lost, self._on_done = on_lost, on_done
         self._places: dict[str, _Place] = {}
         self._losses_in_a_row: dict[str, int] = {}
-        self.num_lost = 0
+        self._ending = False
 
     def start(self, seat: Seat) -> None:
         """Seat a new worker; its process may still have to start, and nobody waits for it."""
@@ -67,23 +67,28 @@ class Fleet:
         """Each worker's state: training, lost or done."""
         return {name: place.state for name, place in self._places.items()}
 
-    def settle(self, name: str, steps_of: Callable[[str], int]) -> None:
-        """A worker's call has ended: well, by its process's death, or by an error of its own."""
+    def settle(self, name: str, steps_of: Callable[[str, int], int]) -> WorkerStatus | None:
+        """A worker's call has ended; its last status, if it ended well.
+
+        An error of its own surfaces. Any other end of its process is a loss, and replaced.
+        """
         place = self._places[name]
         try:
-            ray.get(place.running)
+            status: WorkerStatus = ray.get(place.running)
         except RayTaskError as error:
             place.state = "lost"
             raise explain(name, error) from error
-        except RayActorError as error:
+        except RayError as error:
             place.state = "lost"
-            self._replace(place, type(error).__name__, steps_of(name))
-        else:
-            place.state = "done"
-            self._on_done(name)
+            self._replace(place, error, steps_of(name, place.seat.life))
+            return None
+        place.state = "done"
+        self._on_done(name)
+        return status
 
     def ask_to_end(self) -> None:
-        """Ask everyone to end at the next step boundary."""
+        """Ask everyone to end at the next step boundary; who is lost now is not replaced."""
+        self._ending = True
         for place in self._places.values():
             if place.state == "training":
                 place.handle.end.remote()
@@ -93,15 +98,17 @@ class Fleet:
         for place in self._places.values():
             end_process(place.handle)
 
-    def _replace(self, place: _Place, cause: str, steps: int) -> None:
-        seat = place.seat
-        self.num_lost += 1
+    def _replace(self, place: _Place, error: RayError, steps: int) -> None:
+        """Seat a new worker, unless three in a row died before their first step there."""
+        seat, cause = place.seat, str(error).strip()
+        end_process(place.handle)  # it may be alive behind a broken connection
+        self._on_lost(seat.name, type(error).__name__)
         losses = 0 if steps else self._losses_in_a_row.get(seat.name, 0) + 1
         self._losses_in_a_row[seat.name] = losses
-        self._on_lost(seat.name, cause)
-        if losses >= _MOST_LOSSES:
-            raise FleetLost(losses, f"{seat.name}: {cause} before its first step")
-        self.start(replace(seat, life=seat.life + 1))
+        if not self._ending and losses < _MOST_LOSSES:
+            self.start(replace(seat, life=seat.life + 1))
+        elif not self.running and losses:
+            raise FleetLost(losses, cause)
 
 
 def explain(name: str, error: RayTaskError) -> TrainingFailedError | EasgdError:

@@ -4,13 +4,14 @@ background and at the same time, so that a link carries both directions at once.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import ray
 import torch
-from ray.exceptions import ActorUnavailableError, RayActorError
+from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 from torch import Tensor
 
 from ray_easgd.errors import HubLost
@@ -38,12 +39,10 @@ class ObjectStoreLink:
         self._pushing: deque[Future[PushReply]] = deque()
 
     def join(self, vector: Tensor, layout: Sequence[Slot]) -> tuple[int, Snapshot]:
-        try:
-            answer = ray.get(self._hub.join.remote(self._child, vector.numpy(), tuple(layout)))
-            self._incarnation, header, (ref,) = answer
-            return self._incarnation, Snapshot(header, torch.from_numpy(ray.get(ref)))
-        except RayActorError as error:
-            raise HubLost("the center", type(error).__name__) from error
+        future = self._pulls.submit(self._join, vector.numpy(), tuple(layout))
+        wait([future])
+        self._incarnation, snapshot = _result(future)
+        return self._incarnation, snapshot
 
     def pull(self) -> None:
         if self._pulling is None:
@@ -82,24 +81,41 @@ class ObjectStoreLink:
         self._pulls.shutdown(wait=False, cancel_futures=True)
         self._pushes.shutdown(wait=False, cancel_futures=True)
 
+    def _join(self, vector: np.ndarray, layout: tuple[Slot, ...]) -> tuple[int, Snapshot]:
+        """A join whose answer was lost is made again: the life nobody heard of takes no step."""
+        incarnation, header, (ref,) = _insist(
+            lambda: self._hub.join.remote(self._child, vector, layout)
+        )
+        return incarnation, Snapshot(header, torch.from_numpy(ray.get(ref)))
+
     def _fetch(self) -> Snapshot:
-        header, (ref,) = ray.get(self._hub.pull.remote())
+        header, (ref,) = _insist(self._hub.pull.remote)
         return Snapshot(header, torch.from_numpy(ray.get(ref)))
 
     def _send(self, header: PushHeader, d: Tensor) -> PushReply:
-        """Send until answered: an unavailable hub may or may not have applied it, and knows."""
+        """Sent until answered: the hub knows by its number whether it had applied it."""
         array = ray.put(d.numpy())
-        while True:
-            try:
-                reply: PushReply = ray.get(self._hub.push.remote(header, array))
-            except ActorUnavailableError:
-                continue  # Ray itself waits for the connection, and tells us when it is dead
-            return reply
+        reply: PushReply = _insist(lambda: self._hub.push.remote(header, array))
+        return reply
+
+
+def _insist(ask: Callable[[], Any]) -> Any:
+    """Ask until answered. An unavailable actor may have heard; Ray tells us when it is dead."""
+    while True:
+        try:
+            return ray.get(ask())
+        except ActorUnavailableError:
+            continue  # Ray waited for the connection before it said so
 
 
 def _result(future: Future[T]) -> T:
-    """What the background brought; its failure as HubLost where it is that."""
+    """What the background brought; the center's loss as HubLost.
+
+    ``OwnerDiedError``, for one: the center died between its answer and our reading the vector.
+    """
     try:
         return future.result()
-    except RayActorError as error:
+    except RayTaskError:
+        raise  # an error of the hub's own, which tells its reason
+    except RayError as error:
         raise HubLost("the center", type(error).__name__) from error

@@ -34,24 +34,30 @@ class LeaseFeed:
     worker: str
     _ahead: deque[ObjectRef[Interval | None]] = field(default_factory=deque)
 
-    def open(self, num_samples: int, batch_size: int) -> None:
-        """A call before the first lease; the controller keeps the order of one caller's calls."""
-        ray.get(self.controller.open_data.remote(num_samples, batch_size))
+    def open(self, num_samples: int, batch_size: int, epochs: int) -> None:
+        """Say what there is; also asks for the first range."""
+        ray.get(self.controller.open_data.remote(num_samples, batch_size, epochs))
+        self._ahead.clear()
         self._ask()
 
     def next(self) -> Interval | None:
-        """The next range. An old "nothing left" is asked again: a lost worker's may be back."""
-        if not self._ahead:
-            self._ask()
-        lease: Interval | None = ray.get(self._ahead.popleft())
-        if lease is None:
-            lease = ray.get(self.controller.lease.remote(self.worker))
+        """The next range that nobody else holds."""
+        lease: Interval | None = ray.get(self._ahead.popleft()) if self._ahead else None
         if lease is not None:
             self._ask()
         return lease
 
+    def backup(self) -> Interval | None:
+        """A range somebody holds, asked for anew each time: a lost worker's may be back."""
+        lease: Interval | None = ray.get(self.controller.lease.remote(self.worker, True))
+        return lease
+
+    def give_back(self, intervals: tuple[Interval, ...]) -> None:
+        """Not waited for."""
+        self.controller.give_back.remote(intervals)
+
     def _ask(self) -> None:
-        self._ahead.append(self.controller.lease.remote(self.worker))
+        self._ahead.append(self.controller.lease.remote(self.worker, False))
 
 
 @dataclass
@@ -68,6 +74,19 @@ class ControllerReporter:
     _sent_at: float = 0.0
     _sent_step: int = 0
     _rate: float = 0.0
+
+    def report(self, values: Mapping[str, float], *, step: int) -> None:
+        """Numbers of the user's own; sent at once, since the loop may end here."""
+        now = time.time()
+        self._notes.extend(
+            Note(at=now, source=self.worker, name=k, step=step, value=v, user=True)
+            for k, v in values.items()
+        )
+        self._send(now)
+
+    def stepped(self) -> None:
+        """A step was taken: the driver hears of it, also where exchanges are far apart."""
+        self._send_if_due(time.time())
 
     def metrics(self, values: Mapping[str, float], *, step: int) -> None:
         """Numbers, as they come."""

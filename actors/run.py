@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
-from actors.center import HubStatus, start_center
+from actors.center import start_center
 from actors.cluster import gpus_per_worker
-from actors.controller import Book, Note, WorkerStatus, start_controller
-from actors.evaluator import Evaluation, start_evaluator
+from actors.controller import Note, start_controller
+from actors.evaluator import Evaluation
 from actors.fleet import Fleet, explain
+from actors.judge import Judge
 from actors.lifecycle import end_process
+from actors.sight import Sight
 from actors.worker import Program, Seat
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.checkpoint import write_checkpoint
-from ray_easgd.config import Config
-from ray_easgd.display import Display, Progress, WorkerProgress
-from ray_easgd.errors import HubLost
+from ray_easgd.config import Config, StopSection
+from ray_easgd.display import Display, Progress
+from ray_easgd.errors import BadStorage, HubLost
 from ray_easgd.hub import options_for
 from ray_easgd.run_folder import Event, Metric, RunFolder
 
@@ -33,30 +32,6 @@ _STARTING = "starting workers"
 _TICK_S = 0.5
 _GRACE_S = 10.0
 _WRITE_EVERY_S = 5.0
-
-
-@dataclass
-class _Sight:
-    """What the driver has seen last."""
-
-    hub: HubStatus | None = None
-    book: Book = field(default_factory=lambda: Book(opened=False))
-    lives: list[WorkerStatus] = field(default_factory=list)
-    evaluations: list[Evaluation] = field(default_factory=list)
-    reported: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def samples(self) -> int:
-        return 0 if self.hub is None else self.hub.progress.num_distinct + self.repeated
-
-    @property
-    def workers(self) -> dict[str, WorkerStatus]:
-        """The latest life of each worker."""
-        return {status.name: status for status in sorted(self.lives, key=lambda s: s.life)}
-
-    @property
-    def repeated(self) -> int:
-        return 0 if self.hub is None else self.hub.progress.num_repeated
 
 
 class Run:
@@ -75,15 +50,17 @@ class Run:
     ) -> None:
         self.program, self.config, self.algorithm = program, config, algorithm
         self.folder, self.display, self.began_at = folder, display, began_at
-        self.sight = _Sight()
+        self.sight = Sight()
         self.num_workers = num_workers
         self._name = folder.name
         self._beside: dict[str, Any] = {}
         self._phase = _STARTING
         self._observing: tuple[ObjectRef[Any], ObjectRef[Any]] | None = None
-        self._evaluating: ObjectRef[Evaluation] | None = None
-        self._evaluate_after = self._write_after = time.monotonic()
+        self._training_since: float | None = None
+        self._write_after = time.monotonic()
         self._metrics: list[Metric] = []
+        self.trained_s = 0.0
+        self.ledger_error: float | None = None
         self._start_hubs()
         self._fleet = Fleet(
             run=self._name,
@@ -96,7 +73,7 @@ class Run:
     # -- life ------------------------------------------------------------------------------
 
     def _start_hubs(self) -> None:
-        section, center = self.config.algorithm, self.config.center
+        section, center, stop = self.config.algorithm, self.config.center, self.config.stop
         options = options_for(
             self.algorithm,
             beta=section.beta,
@@ -105,13 +82,31 @@ class Run:
             average=center.average,
             average_rate=center.average_rate,
         )
-        self.center = start_center(self._name, options)
-        self._controller = start_controller(self._name, self.center, self.config.stop.samples)
-        self._actors = [self.center, self._controller]
-        self._evaluator = None
+        try:
+            self.center = start_center(self._name, options)
+        except ValueError as error:  # Ray's word for a name that is taken
+            raise BadStorage(
+                "run.name",
+                self._name,
+                "a run of this name is going on on this cluster",
+                "Choose another run.name, or end that run first.",
+            ) from error
+        self._controller = start_controller(
+            self._name,
+            self.center,
+            total_samples=stop.samples,
+            bounded=stop != StopSection(),
+        )
+        self._judge = None
         if self.program.task is not None:
-            self._evaluator = start_evaluator(self._name, self.program.task, self.config)
-            self._actors.append(self._evaluator)
+            self._judge = Judge(
+                self._name,
+                self.program.task,
+                self.config,
+                self.center,
+                on_evaluation=self._note_evaluation,
+                on_failure=self._judge_failed,
+            )
 
     def start(self) -> None:
         """Seat the fleet. Nobody waits for the slowest to arrive."""
@@ -123,25 +118,22 @@ class Run:
     def supervise(self) -> None:
         """Watch until the run is over by its own rule; errors of workers and center surface."""
         while not self._over():
-            running = self._fleet.running
-            ended, _ = ray.wait(list(running), timeout=_TICK_S)
+            self._settle_ended()
             self._look(wait=False)
-            for reference in ended:
-                self._fleet.settle(running[reference], self._steps_of)
-        if not self.sight.book.done:
-            self._wind_down()
+            if self._judge is not None and self.sight.hub and self.sight.hub.version.count:
+                self._judge.look()
+        self._wind_down()
+        self._fleet.kill()  # nobody moves the center any more
+        self._look()
+        self.trained_s = self._training_s()
 
     def test(self) -> None:
-        """The last test of the center, as it is in the end."""
+        """The last test, of the center as it is in the end."""
         self._phase = "testing the center"
-        self._look()
-        if self._evaluator is None or not self.has_center:
-            return
-        if self._evaluating is not None:
-            self._ask(self._evaluating)
-        published = self._ask(self.center.pull_judged.remote())
-        self._note_evaluation(self._ask(self._evaluator.evaluate.remote(published)))
-        self._beside = self._ask(self._evaluator.beside_the_vector.remote())
+        self.display.update(self._progress())
+        if self._judge is not None and self.has_center:
+            self._beside = self._judge.last(self._ask(self.center.pull_judged.remote()))
+        self.display.update(self._progress())
 
     def save(self) -> str | None:
         """Write a checkpoint of the center; its path, or None where there is no center."""
@@ -151,12 +143,15 @@ class Run:
                 return None
             header, (vector,) = self._ask(self.center.pull_judged.remote())
             layout = self._ask(self.center.layout.remote())
+            if self.config.exchange.ledger:
+                self.ledger_error = self._ask(self.center.ledger_error.remote())
+            array = self._ask(vector)
         except HubLost:
             return None
         return write_checkpoint(
             self.folder,
             header.version.count,
-            vector=ray.get(vector),
+            vector=array,
             layout=layout,
             manifest={
                 "version": [header.version.epoch, header.version.count],
@@ -177,32 +172,52 @@ class Run:
     def end(self) -> None:
         """End every actor of this run. Safe to call at any moment, and twice."""
         self._fleet.kill()
-        for actor in self._actors:
+        for actor in (self.center, self._controller):
             end_process(actor)
+        if self._judge is not None:
+            self._judge.end()
 
     # -- watching --------------------------------------------------------------------------
 
     def _over(self) -> bool:
         """Whether the run has reached what ends it."""
         stop, sight = self.config.stop, self.sight
-        if not self._fleet.running or sight.book.done:
+        if not self._fleet.running or self._all_seen:
             return True
         if stop.seconds is not None and self._training_s() >= stop.seconds:
             return True
         accuracy = sight.evaluations[-1].val_accuracy if sight.evaluations else 0.0
         return stop.accuracy is not None and accuracy >= stop.accuracy
 
+    @property
+    def _all_seen(self) -> bool:
+        """Whether the center has all samples the run was asked for."""
+        return self.config.stop.samples is not None and self.sight.book.done
+
+    def _settle_ended(self) -> None:
+        """Wait a tick for calls of workers to end."""
+        running = self._fleet.running
+        for reference in ray.wait(list(running), timeout=_TICK_S)[0]:
+            status = self._fleet.settle(running[reference], self._steps_of)
+            if status is not None:
+                self.sight.final[status.name, status.life] = status
+
     def _wind_down(self) -> None:
-        """Let workers finish with a last exchange. One that does not answer is not waited for."""
-        self._fleet.ask_to_end()
+        """Let workers finish with a last exchange. One that does not answer is not waited for.
+
+        Where all samples have been seen they are not interrupted: their data ends by itself, and
+        what a loop does after it still counts.
+        """
+        if not self._all_seen:
+            self._fleet.ask_to_end()
         until = time.monotonic() + _GRACE_S
-        while (running := self._fleet.running) and time.monotonic() < until:
-            for reference in ray.wait(list(running), timeout=_TICK_S)[0]:
-                self._fleet.settle(running[reference], self._steps_of)
+        while self._fleet.running and time.monotonic() < until:
+            self._settle_ended()
+            self._look(wait=False)
         for name in self._fleet.running.values():
             self._tell(
                 "left_behind",
-                f"{name} did not answer within {_GRACE_S:g} s of the end; what it had not "
+                f"{name} did not end within {_GRACE_S:g} s of the run's end; what it had not "
                 "pushed is lost",
             )
 
@@ -219,49 +234,40 @@ class Run:
         if wait or len(ray.wait(answers, num_returns=2, timeout=_TICK_S / 10)[0]) == 2:
             self._observing = None
             self.sight.hub = self._ask(answers[0])
-            self.sight.book, notes, self.sight.lives = self._ask(answers[1])
+            self.sight.book, notes, self.sight.noted = self._ask(answers[1])
             self._record(notes)
-            self._evaluate_if_due()
         self.display.update(self._progress())
 
     def _ask(self, reference: ObjectRef[Any]) -> Any:
-        """An answer of center, controller or evaluator; HubLost when one of them died."""
+        """An answer of center or controller; HubLost when one of them died."""
         try:
             return ray.get(reference)
         except RayTaskError as error:
-            raise explain("the evaluator", error) from error
-        except RayActorError as error:
-            raise HubLost("an actor that holds the run", str(error).splitlines()[0]) from error
+            raise explain("the center or the controller", error) from error
+        except RayError as error:
+            reason = str(error).splitlines()[0]
+            raise HubLost("the center or the controller", reason) from error
 
-    def _evaluate_if_due(self) -> None:
-        if self._evaluator is None or not self.sight.hub or not self.sight.hub.version.count:
-            self._evaluate_after = time.monotonic() + self.config.evaluation.interval_s
-            return
-        if self._evaluating is not None:
-            if ray.wait([self._evaluating], timeout=0)[0]:
-                self._note_evaluation(self._ask(self._evaluating))
-                self._evaluating = None
-        elif time.monotonic() >= self._evaluate_after:
-            self._evaluating = self._evaluator.evaluate.remote(self.center.pull_judged.remote())
+    def _judge_failed(self, reason: str) -> None:
+        self._tell(
+            "evaluator_failed",
+            f"the center can no longer be tested; training goes on. {reason}",
+            source="evaluator",
+        )
 
     def _note_evaluation(self, evaluation: Evaluation) -> None:
         self.sight.evaluations.append(evaluation)
-        section = self.config.evaluation
-        rest = max(section.interval_s, evaluation.took_s * (1 / section.share - 1))
-        self._evaluate_after = time.monotonic() + rest
         now = time.time() - self.began_at
         self._metrics.extend(
-            [
-                Metric(
-                    time_s=now,
-                    samples=evaluation.samples,
-                    source="evaluator",
-                    step=evaluation.version.count,
-                    name=name,
-                    value=getattr(evaluation, name),
-                )
-                for name in ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
-            ]
+            Metric(
+                time_s=now,
+                samples=evaluation.samples,
+                source="evaluator",
+                step=evaluation.version.count,
+                name=name,
+                value=getattr(evaluation, name),
+            )
+            for name in ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
         )
 
     def _record(self, notes: list[Note]) -> None:
@@ -270,13 +276,13 @@ class Run:
             if note.value is None:
                 self._tell(note.name, note.message, source=note.source, **(note.details or {}))
                 continue
-            if note.name not in _OURS:
+            if note.user:
                 self.sight.reported[note.name] = note.value
             self._metrics.append(
                 Metric(
                     time_s=note.at - self.began_at,
                     samples=samples,
-                    source=note.source,
+                    source="user" if note.user else note.source,
                     step=note.step,
                     name=note.name,
                     value=note.value,
@@ -317,8 +323,8 @@ class Run:
         self._give_back(name)
         self._tell(
             "worker_lost",
-            f"{name} is lost ({cause}); its data goes back to the queue, what it had not pushed "
-            "is lost, a new worker takes its seat",
+            f"{name} is lost ({cause}): its displacement from the center is lost, its data goes "
+            "back to the queue",
             worker=name,
         )
 
@@ -326,69 +332,26 @@ class Run:
         """Its leases return to the queue, less what the hub has seen by now."""
         self._controller.release.remote(name)
 
-    def _steps_of(self, name: str) -> int:
-        status = self.sight.workers.get(name)
-        return status.step if status else 0
+    def _steps_of(self, name: str, life: int) -> int:
+        steps = (w.step for w in self.sight.lives if (w.name, w.life) == (name, life))
+        return next(steps, 0)
 
     # -- telling ---------------------------------------------------------------------------
 
     def _training_s(self) -> float:
-        """Seconds since the first step of anyone; 0 before."""
-        first = self.first_step_at
-        return 0.0 if first is None else time.time() - first
-
-    @property
-    def first_step_at(self) -> float | None:
-        """Wall time of the first gradient step of the run."""
-        times = [w.first_step_at for w in self.sight.lives if w.first_step_at]
-        return min(times, default=None)
+        """Seconds since the driver saw the first step of anyone; 0 before."""
+        if self._training_since is None and self.sight.first_step_at is not None:
+            self._training_since = time.monotonic()
+        since = self._training_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def _progress(self) -> Progress:
         sight, stop = self.sight, self.config.stop
-        last = sight.evaluations[-1] if sight.evaluations else None
-        phase = "training" if self.first_step_at and self._phase == _STARTING else self._phase
-        return Progress(
-            time_s=time.time() - self.began_at,
-            samples=sight.samples,
-            target_samples=sight.book.total,
-            target_seconds=stop.seconds,
-            version=sight.hub.version.count if sight.hub else 0,
-            val_accuracy=last.val_accuracy if last else None,
-            val_loss=last.val_loss if last else None,
-            train_loss=self.mean_over_workers(lambda w: w.loss),
-            samples_per_s=sight.samples / max(self._training_s(), 1e-9) if sight.samples else 0.0,
-            workers=self._worker_rows(),
+        phase = "training" if sight.first_step_at and self._phase == _STARTING else self._phase
+        return sight.progress(
+            self._fleet.states,
             phase=phase,
+            time_s=time.time() - self.began_at,
+            training_s=self.trained_s or self._training_s(),
+            target_seconds=stop.seconds,
         )
-
-    def _worker_rows(self) -> tuple[WorkerProgress, ...]:
-        return tuple(
-            _row(name, state, self.sight.workers.get(name))
-            for name, state in self._fleet.states.items()
-        )
-
-    def mean_over_workers(self, of: Callable[[WorkerStatus], float]) -> float | None:
-        """The mean of a number over the workers that have one."""
-        values = [v for v in map(of, self.sight.workers.values()) if not math.isnan(v)]
-        return sum(values) / len(values) if values else None
-
-
-_OURS = frozenset({"loss", "distance", "staleness", "push_norm", "step_rate"})
-
-
-def _row(name: str, state: str, status: WorkerStatus | None) -> WorkerProgress:
-    status = status or WorkerStatus(name=name, life=0, device="")
-    if state == "training" and not status.step:
-        state = "starting"
-    return WorkerProgress(
-        name=name,
-        state=state,
-        step=status.step,
-        steps_per_s=status.steps_per_s,
-        exchanges=status.exchanges,
-        late=status.exchanges_late,
-        staleness=status.staleness,
-        distance=status.distance,
-        loss=status.loss,
-        device=status.device,
-    )

@@ -15,7 +15,7 @@ from ray_easgd.algorithms import Algorithm, find_method
 from ray_easgd.config import Config
 from ray_easgd.display import Display, make_display
 from ray_easgd.errors import BadConfig, TrainingFailedError
-from ray_easgd.loop import resolve, resolve_exchange
+from ray_easgd.loop import make_local_step, resolve, resolve_exchange
 from ray_easgd.report import write_report
 from ray_easgd.result import Result
 from ray_easgd.run_folder import RunFolder
@@ -27,10 +27,13 @@ _DEFAULT_FEWEST_SAMPLES = 60_000
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingConfig:
-    """How many workers, and what each is given; names as in Ray Train."""
+    """How many workers, and what each is given; names as in Ray Train.
+
+    ``use_gpu`` None: one each where the cluster has GPUs.
+    """
 
     num_workers: int | tuple[int, int] = 2
-    use_gpu: bool = False
+    use_gpu: bool | None = None
     resources_per_worker: Mapping[str, float] | None = None
 
 
@@ -65,8 +68,9 @@ class ElasticTrainer:
                 "task", task, "there is a train_loop_per_worker too", "Give one of the two."
             )
         self.config = _merged(config, scaling_config, run_config)
-        if train_loop_per_worker is None and task is None:
-            task = Task(model=self.config.model, data=self.config.data)
+        if train_loop_per_worker is None:
+            task = (task or Task()).filled(self.config)
+            self.config = self.config.model_copy(update=task.names())
         self.program = Program(task=task, loop=train_loop_per_worker, loop_config=train_loop_config)
 
     def fit(self, *, display: Display | None = None, began_at: float | None = None) -> Result:
@@ -130,10 +134,17 @@ class ElasticTrainer:
         """The configuration with every default filled in; data and model checked on the way."""
         task = self.program.task
         if task is None:
+            if self.config.stop.accuracy is not None:
+                raise BadConfig(
+                    "stop.accuracy",
+                    self.config.stop.accuracy,
+                    "nobody tests the center of a loop of your own",
+                    "Set stop.samples or stop.seconds, or give a task.",
+                )
             return resolve_exchange(self.config)
         config, stop = resolve(self.config), self.config.stop
         opened = task.open(config)
-        opened.build_model()
+        make_local_step(opened.build_model(), config)
         if stop.samples is None and stop.seconds is None and stop.accuracy is None:
             samples = max(_DEFAULT_EPOCHS * len(opened.data.train), _DEFAULT_FEWEST_SAMPLES)
             return _updated(config, "stop", samples=samples)
@@ -183,29 +194,32 @@ def summarize(run: Run) -> dict[str, Any]:
     evaluations = sight.evaluations
     last = evaluations[-1] if evaluations else None
     wall_s = time.time() - run.began_at
-    training_s = time.time() - run.first_step_at if run.first_step_at else 0.0
-    return sight.reported | {
-        "name": run.folder.name,
-        "path": run.folder.path,
-        "algorithm": run.algorithm.name,
-        "num_workers": run.num_workers,
-        "samples": sight.samples,
-        "steps": sight.hub.steps if sight.hub else 0,
-        "exchanges": sum(w.exchanges for w in workers),
-        "exchanges_late": sum(w.exchanges_late for w in workers),
-        "bytes_sent": sum(w.bytes_sent for w in workers),
-        "bytes_received": sum(w.bytes_received for w in workers),
-        "wall_s": wall_s,
-        "first_step_s": run.first_step_at - run.began_at if run.first_step_at else None,
-        "samples_per_s": sight.samples / training_s if training_s else 0.0,
-        "train_loss": run.mean_over_workers(lambda w: w.loss),
-        "val_accuracy": last.val_accuracy if last else None,
-        "test_accuracy": last.test_accuracy if last else None,
-        "best_test_accuracy": max((e.test_accuracy for e in evaluations), default=None),
-        "samples_repeated": sight.repeated,
-        "samples_missed": sight.book.missed,
-        "resumed_from": None,
-    }
+    return (
+        sight.reported
+        | {
+            "name": run.folder.name,
+            "path": run.folder.path,
+            "algorithm": run.algorithm.name,
+            "num_workers": run.num_workers,
+            "samples": sight.samples,
+            "steps": sight.hub.steps if sight.hub else 0,
+            "exchanges": sum(w.exchanges for w in workers),
+            "exchanges_late": sum(w.exchanges_late for w in workers),
+            "bytes_sent": sum(w.bytes_sent for w in workers),
+            "bytes_received": sum(w.bytes_received for w in workers),
+            "wall_s": wall_s,
+            "first_step_s": sight.first_step_at - run.began_at if sight.first_step_at else None,
+            "samples_per_s": sight.samples / run.trained_s if run.trained_s else 0.0,
+            "train_loss": sight.mean_over_workers(lambda w: w.loss),
+            "val_accuracy": last.val_accuracy if last else None,
+            "test_accuracy": last.test_accuracy if last else None,
+            "best_test_accuracy": max((e.test_accuracy for e in evaluations), default=None),
+            "samples_repeated": sight.repeated,
+            "samples_missed": sight.book.missed,
+            "resumed_from": None,
+        }
+        | ({} if run.ledger_error is None else {"ledger_error": run.ledger_error})
+    )
 
 
 def _merged(config: Any, scaling: Any, run: Any) -> Config:
@@ -227,10 +241,12 @@ def _fleet(scaling: Any) -> dict[str, Any]:
     each = dict(scaling.resources_per_worker or {})
     fleet: dict[str, Any] = {
         "workers": f"{workers[0]}..{workers[1]}" if isinstance(workers, tuple) else workers,
-        "gpus_per_worker": each.pop("GPU", 1.0 if scaling.use_gpu else 0.0),
     }
-    if "CPU" in each:
-        fleet["cpus_per_worker"] = each.pop("CPU")
+    if scaling.use_gpu is not None:
+        fleet["gpus_per_worker"] = 1.0 if scaling.use_gpu else 0.0
+    for ours, theirs in (("gpus_per_worker", "GPU"), ("cpus_per_worker", "CPU")):
+        if theirs in each:
+            fleet[ours] = each.pop(theirs)
     for name, amount in each.items():
         raise BadConfig(
             f"scaling_config.resources_per_worker.{name}",

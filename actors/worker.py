@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ def _train(session: Session, seat: Seat) -> None:
 
 def _call(loop: Callable[..., object], config: Mapping[str, Any] | None) -> None:
     """A user's loop takes a configuration or nothing, as in Ray Train."""
-    if config is None and loop.__code__.co_argcount == 0:
+    if config is None and not inspect.signature(loop).parameters:
         loop()
     else:
         loop(dict(config or {}))

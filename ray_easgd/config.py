@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ray_easgd.errors import BadConfig
 from ray_easgd.schedules import Constant, Decay, Schedule, WarmupCosine
 
-Positive = Annotated[float, Field(gt=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -34,7 +35,7 @@ class AlgorithmSection(Section):
     beta: Positive = Field(
         default=0.9, description="a hub's whole moving rate, shared by its children"
     )
-    moving_rate: float | None = Field(default=None, description="overrides beta; may be negative")
+    moving_rate: Finite | None = Field(default=None, description="overrides beta; may be negative")
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         default=None, description="the method's own (Nesterov) momentum"
     )
@@ -165,6 +166,11 @@ class RunSection(Section):
         default="~/ray-easgd", description="a path, or a URI that pyarrow's fs knows"
     )
 
+    @field_validator("name", mode="before")
+    @classmethod
+    def _a_number_is_a_name_too(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
     @field_validator("name")
     @classmethod
     def _names_a_folder(cls, value: str | None) -> str | None:
@@ -244,7 +250,12 @@ def _assign(values: dict[str, Any], word: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise BadConfig(key, text, f"{parent!r} is a value, not a group of keys", "Mend it.")
-    values[last] = yaml.safe_load(text) if text else None
+    try:
+        values[last] = yaml.safe_load(text) if text else None
+    except yaml.YAMLError:
+        raise BadConfig(
+            key, text, "it is not a YAML value", "Quote it, as in key='\"text\"'."
+        ) from None
 
 
 def _explain(error: ValidationError, values: Mapping[str, Any]) -> BadConfig:

@@ -7,7 +7,7 @@ stepping and exchanges at the first boundary after (``exchanges_late``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -34,6 +34,36 @@ class Reporter(Protocol):
     def metrics(self, values: Mapping[str, float], *, step: int) -> None: ...
 
     def event(self, kind: str, message: str, **details: object) -> None: ...
+
+    def report(self, values: Mapping[str, float], *, step: int) -> None:
+        """Numbers of the user's own."""
+        ...
+
+    def stepped(self) -> None:
+        """A gradient step was taken: called at each."""
+        ...
+
+
+class DataBook(Protocol):
+    """Which data the steps since the last push were taken on."""
+
+    def take_progress(self) -> tuple[Interval, ...]:
+        """Those intervals, for a push to carry; after that they are forgotten here."""
+        ...
+
+    def give_back(self, intervals: tuple[Interval, ...]) -> None:
+        """Steps on these were dropped: somebody has to take them again."""
+        ...
+
+
+class NoData:
+    """The book of a loop that brings data of its own."""
+
+    def take_progress(self) -> tuple[Interval, ...]:
+        return ()
+
+    def give_back(self, intervals: tuple[Interval, ...]) -> None:
+        """Nothing was taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +95,7 @@ class ElasticCounts:
 class Elastic:
     """One worker's tie to its hub. ``step()`` after each optimizer step is all a loop needs.
 
-    ``taken`` yields the data intervals stepped on since it was last called (``Session``).
+    ``data`` keeps the book on the data behind its steps (``Session``).
     """
 
     def __init__(
@@ -77,11 +107,11 @@ class Elastic:
         *,
         name: str = "worker",
         local_step: LocalStep | None = None,
-        taken: Callable[[], tuple[Interval, ...]] = tuple,
+        data: DataBook | None = None,
     ) -> None:
         self.vector, self.link, self.options = vector, link, options
         self.name, self.clock, self.counts = name, 0, ElasticCounts()
-        self._reporter, self._local_step, self._taken = reporter, local_step, taken
+        self._reporter, self._local_step, self._data = reporter, local_step, data or NoData()
         self._exchange = options.algorithm.exchange
         self._checksum = self._make_checksum()
         self._loss_sum: Tensor | float = 0.0
@@ -115,6 +145,12 @@ class Elastic:
     @torch.no_grad()
     def finish(self) -> None:
         """The last exchange, and goodbye. Waits for the hub alone, and learns of its death."""
+        self.flush()
+        self.link.leave()
+
+    @torch.no_grad()
+    def flush(self) -> None:
+        """Bring everything done so far to the hub, and wait until it has it."""
         self._apply_pending()
         if self.clock > self._pushed_at:
             self._fresh = None
@@ -127,7 +163,6 @@ class Elastic:
             self._apply_pending()
         self.link.drain()
         self._collect()
-        self.link.leave()
 
     @property
     def incarnation(self) -> int:
@@ -138,7 +173,6 @@ class Elastic:
         x = self.vector.flat
         incarnation, snapshot = self.link.join(x.detach().cpu(), self.vector.layout)
         self._child = Child(incarnation)
-        self._center = snapshot
         x.copy_(snapshot.vector)
         self._state = self._exchange.begin(x)
 
@@ -156,7 +190,7 @@ class Elastic:
         """Take in what the background has brought, without waiting."""
         snapshot = self.link.pulled()
         if snapshot is not None:
-            self._center = self._fresh = snapshot
+            self._fresh = snapshot
             self._child.shown(snapshot.header)
             if self._asked_at is not None and self.options.lead is None:
                 self._lead = min(self.options.period, max(1, self.clock - self._asked_at))
@@ -208,7 +242,7 @@ class Elastic:
             sequence=self._child.sequence + 1,
             computed_from=snapshot.header.version,
             steps=self.clock - self._pushed_at,
-            progress=self._taken(),
+            progress=self._data.take_progress(),
             checksum=self._checksum(d) if self._checksum else None,
         )
         self._pushed_at = self.clock
@@ -228,13 +262,13 @@ class Elastic:
 
     def _start_again(self, c: Tensor) -> None:
         """Non-finite numbers: leave them here, and start from the center without old momentum."""
-        self.vector.flat.copy_(c)
-        self._state = self._exchange.begin(self.vector.flat)
-        if self._local_step is not None:
-            self._local_step.reset()
+        x = self.vector.flat.copy_(c)
+        if self.options.algorithm.conserves == "pushes":
+            for push in self._unseen(x):  # the center as the hub will have it
+                x.add_(push)
+        lost = self._forget(x, self._data.take_progress())
         self.counts.restarts += 1
         self._restarts_in_a_row += 1
-        lost = self.clock - self._pushed_at
         self._reporter.event(
             "not_finite",
             f"{self.name} met non-finite numbers at step {self.clock}; it starts again from the "
@@ -247,8 +281,10 @@ class Elastic:
 
     def _begin_new_life(self) -> None:
         """The hub took this life for dead. What it had not applied is lost; say how much."""
+        refused = tuple(i for header, _ in self._child.retained for i in header.progress)
         lost = self._child.write_off()
         self._join()
+        self._forget(self.vector.flat, refused + self._data.take_progress())
         self._reporter.event(
             "new_life",
             f"{self.name} was taken for dead and joins again as incarnation "
@@ -256,6 +292,15 @@ class Elastic:
             "are lost",
             lost_norm=lost,
         )
+
+    def _forget(self, x: Tensor, progress: tuple[Interval, ...]) -> int:
+        """Begin anew at ``x``: the data goes back to the queue; returns the steps dropped."""
+        self._state = self._exchange.begin(x)
+        if self._local_step is not None:
+            self._local_step.reset()
+        self._data.give_back(progress)
+        dropped, self._pushed_at = self.clock - self._pushed_at, self.clock
+        return dropped
 
     def _mean_loss(self) -> float | None:
         if not self._num_losses:

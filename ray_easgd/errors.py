@@ -86,8 +86,8 @@ class FleetLost(TrainingFailedError):
 
     def __str__(self) -> str:
         return (
-            f"the fleet lost workers {self.losses} times in a row without one making progress; "
-            f"the last said: {self.last}. See the worker logs in Ray's dashboard."
+            "no worker is left: the last seat lost its worker "
+            f"{self.losses} times in a row before a first step. The last one: {self.last}"
         )
 
 
@@ -99,7 +99,10 @@ class HubLost(TrainingFailedError):
         self.hub, self.cause = hub, cause
 
     def __str__(self) -> str:
-        return f"{self.hub} is gone ({self.cause}); run again to start from the last checkpoint."
+        return (
+            f"{self.hub} is gone ({self.cause}), and with it what no checkpoint holds. "
+            "See its log in Ray's dashboard, and run again."
+        )
 
 
 class Diverged(TrainingFailedError):

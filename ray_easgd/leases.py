@@ -10,6 +10,7 @@ acknowledgement wins: so a stopped worker cannot hold the end of a run either.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ray_easgd.progress import Progress
@@ -19,7 +20,6 @@ from ray_easgd.protocol import Interval
 @dataclass(slots=True)
 class _Holder:
     leases: deque[Interval] = field(default_factory=deque)
-    backups: set[Interval] = field(default_factory=set)
 
 
 class LeaseBook:
@@ -38,15 +38,31 @@ class LeaseBook:
         self._handed_out = 0
         self._returned: deque[Interval] = deque()
         self._holders: dict[str, _Holder] = {}
+        self._copies: dict[Interval, int] = {}
         self.progress = Progress()
 
-    def lease(self, worker: str) -> Interval | None:
-        """The next range for a worker, or None when there is nothing more it could do."""
+    def lease(self, worker: str, *, backup: bool = True) -> Interval | None:
+        """The next range for a worker, or None when there is nothing more it could do.
+
+        Without ``backup`` only what nobody else holds.
+        """
         holder = self._holders.setdefault(worker, _Holder())
-        lease = self._take_returned() or self._take_fresh() or self._take_backup(worker)
+        lease = self._take_returned() or self._take_fresh()
+        if lease is None and backup:
+            lease = self._take_backup(worker)
         if lease is not None:
             holder.leases.append(lease)
         return lease
+
+    def give_back(self, intervals: Iterable[Interval]) -> None:
+        """Steps on these were dropped before any push carried them."""
+        for interval in intervals:
+            self._returned.extend(self.progress.missing(interval))
+
+    def extend(self, total: int) -> None:
+        """There is more to hand out: another pass over the data."""
+        if self.total is not None:
+            self.total = max(self.total, total)
 
     def release(self, worker: str) -> None:
         """A worker is gone: what it held and no push has carried goes back to the queue."""
@@ -54,7 +70,9 @@ class LeaseBook:
             self._returned.extend(self.progress.missing(lease))
 
     def observe(self, progress: Progress) -> None:
-        """Take the hub's word on what has been trained."""
+        """Take the hub's word on what has been trained; an older word changes nothing."""
+        if progress.num_distinct < self.progress.num_distinct:
+            return
         self.progress = progress
         for holder in self._holders.values():
             while holder.leases and not progress.missing(holder.leases[0]):
@@ -121,15 +139,20 @@ class LeaseBook:
         return self.batch_size * max(1, min(self._max_batches, batches))
 
     def _take_backup(self, worker: str) -> Interval | None:
-        """Something another worker holds unfinished and this one has not been given yet.
+        """Something only others hold, unfinished: what has the fewest holders, the newest first.
 
-        The newest first: its holder has most likely not begun it.
+        The newest, because its holder has most likely not begun it.
         """
-        mine = self._holders[worker]
-        for other, holder in self._holders.items():
-            for lease in reversed(holder.leases) if other != worker else ():
-                parts = self.progress.missing(lease)
-                if parts and lease not in mine.backups:
-                    mine.backups.add(lease)
-                    return parts[0] if len(parts) == 1 else lease
+        mine = self._holders[worker].leases
+        theirs = [
+            lease
+            for other, holder in self._holders.items()
+            for lease in reversed(holder.leases if other != worker else ())
+            if not any(map(lease.overlaps, mine))
+        ]
+        for lease in sorted(theirs, key=lambda one: self._copies.get(one, 0)):
+            if parts := self.progress.missing(lease):
+                self._copies[lease] = self._copies.get(lease, 0) + 1
+                self._returned.extend(parts[1:])
+                return parts[0]
         return None

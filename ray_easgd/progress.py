@@ -71,6 +71,10 @@ class Progress:
     def __init__(self) -> None:
         self.seen: dict[int, IntervalSet] = {}
         self.repeated: dict[int, int] = {}
+        self.num_distinct = 0
+        """Samples trained on, an epoch's repetitions left out."""
+        self.num_repeated = 0
+        """Samples trained on again within one epoch."""
 
     def add(self, intervals: Iterable[Interval]) -> None:
         """Take in the intervals one applied push carries."""
@@ -78,12 +82,15 @@ class Progress:
             seen = self.seen.setdefault(interval.epoch, IntervalSet())
             again = seen.add(interval.start, interval.stop)
             self.repeated[interval.epoch] = self.repeated.get(interval.epoch, 0) + again
+            self.num_repeated += again
+            self.num_distinct += max(0, len(interval)) - again
 
     def copy(self) -> Progress:
         """As it is now, untouched by what is added later."""
         other = Progress()
         other.seen = {epoch: IntervalSet(ranges) for epoch, ranges in self.seen.items()}
         other.repeated = dict(self.repeated)
+        other.num_distinct, other.num_repeated = self.num_distinct, self.num_repeated
         return other
 
     def missing(self, interval: Interval) -> list[Interval]:
@@ -92,13 +99,3 @@ class Progress:
         return [
             Interval(interval.epoch, a, b) for a, b in seen.missing(interval.start, interval.stop)
         ]
-
-    @property
-    def num_distinct(self) -> int:
-        """Samples trained on, an epoch's repetitions left out."""
-        return sum(len(s) for s in self.seen.values())
-
-    @property
-    def num_repeated(self) -> int:
-        """Samples trained on again within one epoch."""
-        return sum(self.repeated.values())

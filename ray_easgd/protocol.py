@@ -37,6 +37,11 @@ class Interval:
     def __len__(self) -> int:
         return self.stop - self.start
 
+    def overlaps(self, other: Interval) -> bool:
+        """Whether the two share a position."""
+        same = self.epoch == other.epoch
+        return same and self.start < other.stop and other.start < self.stop
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PushHeader:

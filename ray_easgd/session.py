@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol
@@ -49,12 +50,20 @@ class RunEnded(BaseException):
 class LeaseSource(Protocol):
     """Where a worker's data ranges come from."""
 
-    def open(self, num_samples: int, batch_size: int) -> None:
-        """Say what there is to hand out; the first worker's word holds."""
+    def open(self, num_samples: int, batch_size: int, epochs: int) -> None:
+        """Say what there is to hand out: ``epochs`` passes, counted from the run's beginning."""
         ...
 
     def next(self) -> Interval | None:
-        """The next range, or None when there is nothing more to do."""
+        """The next range that nobody else holds, or None."""
+        ...
+
+    def backup(self) -> Interval | None:
+        """A range somebody holds unfinished, or None when there is nothing more to do."""
+        ...
+
+    def give_back(self, intervals: tuple[Interval, ...]) -> None:
+        """Steps on these were dropped."""
         ...
 
 
@@ -74,6 +83,7 @@ class Session:
     ended: Event = field(default_factory=Event)
     tie: Elastic | None = None
     samples: int = 0
+    _epochs: int = 0
     first_step_at: float | None = None  # wall clock, seconds since 1970
     _yielded: list[Interval] = field(default_factory=list)
     _stepped: list[Interval] = field(default_factory=list)
@@ -88,15 +98,19 @@ class Session:
         self.tie = SessionElastic(self, ParameterVector.bind(model), step)
         return self.tie
 
-    def data(self, dataset: Any, *, batch_size: int | None = None) -> Iterator[Any]:
+    def data(
+        self, dataset: Any, *, batch_size: int | None = None, epochs: int = 1
+    ) -> Iterator[Any]:
         """Batches of a map-style dataset, shared with the other workers through leases.
 
-        Each sample of an epoch goes to one worker. Ends when the run has seen what it was asked
-        to see. A dataset with a ``batch(positions)`` method is read by batches, others by item.
+        Each sample of an epoch goes to one worker. Ends after ``epochs`` passes of the whole
+        fleet, or as ``stop.samples`` and ``stop.seconds`` say where they are set. A dataset with a
+        ``batch(positions)`` method is read by batches, others by item.
         """
         size = batch_size or self.batch_size
-        self.leases.open(_length(dataset), size)
-        while not self.ended.is_set() and (lease := self.leases.next()) is not None:
+        self._epochs += epochs
+        self.leases.open(_length(dataset), size, self._epochs)
+        while not self.ended.is_set() and (lease := self._lease()) is not None:
             for interval in split_lease(lease, size):
                 if self.ended.is_set():
                     return
@@ -104,14 +118,23 @@ class Session:
                 self._yielded.append(interval)
                 yield _to(batch, self.device)
 
+    def _lease(self) -> Interval | None:
+        """A fresh range; at the end of the data, once all of ours is with the hub, a backup."""
+        lease = self.leases.next()
+        if lease is not None:
+            return lease
+        if self.tie is not None:
+            self.tie.flush()
+        return self.leases.backup()
+
     def report(self, metrics: Mapping[str, float]) -> None:
         """Record numbers of the user's own. Waits for nobody."""
         step = self.tie.clock if self.tie else 0
-        self.reporter.metrics({k: float(v) for k, v in metrics.items()}, step=step)
+        self.reporter.report({k: float(v) for k, v in metrics.items()}, step=step)
 
     def step_boundary(self) -> None:
         """The batches yielded so far have been stepped on."""
-        if self.first_step_at is None:
+        if self.first_step_at is None and self.tie is not None:
             self.first_step_at = time.time()
         self.samples += sum(len(interval) for interval in self._yielded)
         self._stepped.extend(self._yielded)
@@ -121,6 +144,11 @@ class Session:
         """What was stepped on since the last push, for the push to carry."""
         taken, self._stepped = merge(self._stepped), []
         return taken
+
+    def give_back(self, intervals: tuple[Interval, ...]) -> None:
+        """Steps on these were dropped: somebody has to take them again."""
+        if intervals:
+            self.leases.give_back(intervals)
 
 
 class SessionElastic(Elastic):
@@ -137,13 +165,14 @@ class SessionElastic(Elastic):
             session.reporter,
             name=session.name,
             local_step=local_step,
-            taken=session.take_progress,
+            data=session,
         )
 
     def step(self, loss: Tensor | float | None = None) -> None:
         """Call after each optimizer step. Raises RunEnded, which the worker catches, at the end."""
         self._session.step_boundary()
         super().step(loss)
+        self._session.reporter.stepped()
         if self._session.ended.is_set():
             raise RunEnded
 
@@ -177,9 +206,9 @@ def elastic(model: nn.Module, optimizer: Optimizer | LocalStep | None = None) ->
     return current().elastic(model, optimizer)
 
 
-def data(dataset: Any, *, batch_size: int | None = None) -> Iterator[Any]:
+def data(dataset: Any, *, batch_size: int | None = None, epochs: int = 1) -> Iterator[Any]:
     """Batches of a map-style dataset, each sample of an epoch at one worker."""
-    return current().data(dataset, batch_size=batch_size)
+    return current().data(dataset, batch_size=batch_size, epochs=epochs)
 
 
 def report(metrics: Mapping[str, float]) -> None:
@@ -229,9 +258,14 @@ def _read(dataset: Any, interval: Interval, seed: int) -> Any:
     if hasattr(dataset, "batch"):
         order = dataset.order(seed, interval.epoch)
         return dataset.batch(order.positions(interval.start, interval.stop))
-    order = np.random.default_rng((seed, interval.epoch)).permutation(len(dataset))
+    order = _permutation(seed, interval.epoch, len(dataset))
     items = [dataset[int(k)] for k in order[interval.start : interval.stop]]
     return torch.utils.data.default_collate(items)
+
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(length)
 
 
 def _to(batch: Any, device: torch.device) -> Any:

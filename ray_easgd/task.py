@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from ray_easgd.config import Config
 from ray_easgd.data import DataSets, open_data
+from ray_easgd.data.named import name_of
 from ray_easgd.models import build_model, count_correct, loss_function, preferred_crop
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -19,27 +20,38 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 class Task:
     """What the built-in loop trains.
 
-    ``data``: a name of the configuration key ``data``, or a function without arguments that
-    returns (train, test), each a map-style dataset. ``model``: a name of the key ``model``, or a
-    function from the data's ``DataSpec`` to a module. ``loss``: cross entropy if absent.
+    ``data``: a name as for the configuration's key ``data``, or a function without arguments that
+    returns (train, test), each a map-style dataset. ``model``: a name as for the key ``model``, or
+    a function from the data's ``DataSpec`` to a module. What is None comes from the configuration.
+    ``loss``: cross entropy if absent.
     """
 
-    model: str | Callable[[Any], nn.Module] = "mlp"
-    data: str | Callable[[], Any] = "digits"
+    model: str | Callable[[Any], nn.Module] | None = None
+    data: str | Callable[[], Any] | None = None
     loss: Loss | None = None
+
+    def filled(self, config: Config) -> Task:
+        """With ``config.model`` and ``config.data`` where it says nothing itself."""
+        return replace(self, model=self.model or config.model, data=self.data or config.data)
+
+    def names(self) -> dict[str, str]:
+        """Its model and data as configuration keys; functions as ``module:function``."""
+        return {"model": _name(self.model), "data": _name(self.data)}
 
     def open(self, config: Config) -> OpenTask:
         """The task with its data at hand; the same in every process for one seed.
 
         The first to open a data set on a node decodes it once into that node's cache.
         """
+        task = self.filled(config)
+        assert task.data is not None
         sets = open_data(
-            self.data,
+            task.data,
             seed=config.seed,
-            crop=preferred_crop(self.model) if isinstance(self.model, str) else None,
+            crop=preferred_crop(task.model) if isinstance(task.model, str) else None,
             cache_limit_bytes=int(config.cache_limit_gb * 2**30),
         )
-        return OpenTask(self, sets, config.seed)
+        return OpenTask(task, sets, config.seed)
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,7 @@ class OpenTask:
 
     def build_model(self) -> nn.Module:
         """The model, with the seed's own initial parameters."""
+        assert self.task.model is not None
         return build_model(self.task.model, self.data.spec, seed=self.seed)
 
     @property
@@ -62,3 +75,8 @@ class OpenTask:
     def correct(self, outputs: Tensor, targets: Tensor) -> tuple[int, int]:
         """(right, all) predictions of a batch."""
         return count_correct(outputs, targets)
+
+
+def _name(part: str | Callable[..., Any] | None) -> str:
+    assert part is not None, "call filled() first"
+    return part if isinstance(part, str) else name_of(part)

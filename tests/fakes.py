@@ -31,6 +31,12 @@ class Recorder:
     def event(self, kind: str, message: str, **details: object) -> None:
         self.events.append(kind)
 
+    def report(self, values: Mapping[str, float], *, step: int) -> None:
+        self.numbers.append((step, dict(values)))
+
+    def stepped(self) -> None:
+        pass
+
 
 @dataclass
 class BookLeases:
@@ -40,12 +46,20 @@ class BookLeases:
     worker: str = "worker"
     book: LeaseBook | None = None
 
-    def open(self, num_samples: int, batch_size: int) -> None:
+    def open(self, num_samples: int, batch_size: int, epochs: int) -> None:
         self.book = LeaseBook(num_samples=num_samples, batch_size=batch_size, total=self.total)
 
     def next(self) -> Interval | None:
         assert self.book is not None
+        return self.book.lease(self.worker, backup=False)
+
+    def backup(self) -> Interval | None:
+        assert self.book is not None
         return self.book.lease(self.worker)
+
+    def give_back(self, intervals: tuple[Interval, ...]) -> None:
+        assert self.book is not None
+        self.book.give_back(intervals)
 
 
 class Points:

@@ -46,6 +46,9 @@ def test_the_resolved_configuration_reads_back_the_same(tmp_path: Path) -> None:
         ("optimizer.schedule=zigzag", r"optimizer.schedule.name = 'zigzag'"),
         ("seed", r"argument = 'seed': it is not key=value"),
         ("seed.x=1", r"seed"),
+        ("run.name=[x", r"run.name = '\[x': it is not a YAML value"),
+        ("algorithm.beta=.inf", r"algorithm.beta = inf"),
+        ("algorithm.moving_rate=.nan", r"algorithm.moving_rate = nan"),
     ],
 )
 def test_a_wrong_word_is_named_with_its_remedy(word: str, said: str) -> None:

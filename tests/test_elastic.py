@@ -189,6 +189,22 @@ def test_a_worker_with_nan_starts_again_from_the_center_and_sends_nothing() -> N
     assert all(bool((v == 0).all()) for v in step.velocity)
 
 
+@pytest.mark.parametrize("algorithm", ALL, ids=lambda a: a.name)
+def test_data_whose_steps_were_dropped_is_handed_out_again(algorithm: Algorithm) -> None:
+    hub = make_hub(algorithm)
+    active = make_session(algorithm, hub, period=4, total=256)
+    elastic = active.elastic(small_model())
+    for k, _ in enumerate(active.data(Points())):
+        if k == 9:
+            elastic.vector.flat.fill_(float("nan"))
+        elastic.step()
+    elastic.finish()
+    assert elastic.counts.restarts == 1
+    assert hub.progress.num_distinct == 256, "nothing was skipped in silence"
+    assert hub.steps < elastic.clock, "dropped steps are not counted"
+    assert torch.isfinite(elastic.vector.flat).all()
+
+
 def test_a_nan_loss_alone_also_starts_a_worker_again() -> None:
     hub = make_hub(METHODS["easgd"])
     worker = tie(hub, METHODS["easgd"])

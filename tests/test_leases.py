@@ -80,11 +80,35 @@ def test_a_stopped_worker_cannot_hold_the_end() -> None:
     assert progress.num_repeated == 0
 
 
-def test_a_backup_is_given_once_to_each_worker() -> None:
+def test_a_backup_is_given_once_to_each_worker_and_never_to_its_holder() -> None:
     book = LeaseBook(num_samples=8, batch_size=8, total=8)
     held = book.lease("a")
+    assert book.lease("b", backup=False) is None
     assert book.lease("b") == held
     assert book.lease("b") is None
+    assert book.lease("a") is None
+
+
+def test_what_has_the_fewest_holders_is_backed_up_first() -> None:
+    book = LeaseBook(num_samples=16, batch_size=8, total=16)
+    leases = {book.lease("a"), book.lease("a")}
+    assert {book.lease("b"), book.lease("c")} == leases
+
+
+def test_dropped_steps_are_handed_out_again() -> None:
+    book = LeaseBook(num_samples=8, batch_size=8, total=8)
+    held = book.lease("a")
+    assert held is not None
+    book.give_back([held])
+    assert book.lease("b") == held
+
+
+def test_another_pass_extends_the_book() -> None:
+    book = LeaseBook(num_samples=8, batch_size=8, total=8)
+    first = book.lease("a")
+    book.extend(16)
+    assert first is not None
+    assert book.lease("a") == Interval(1, 0, 8)
 
 
 def test_no_epoch_ends_in_a_tiny_batch() -> None:

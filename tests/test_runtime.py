@@ -39,7 +39,7 @@ LEDGER = HubOptions(center_step=Add(), ledger_seed=0)
 
 @pytest.fixture
 def controller(pool: Pool) -> Iterator[ActorProxy[Controller]]:
-    handle = start_controller("test", pool.center, 10_000)
+    handle = start_controller("test", pool.center, total_samples=10_000, bounded=True)
     yield handle
     end_process(handle)
 

@@ -142,6 +142,53 @@ def test_a_lost_center_ends_the_run_with_a_word_and_no_process(
     assert actors_left("r") == []
 
 
+def test_an_evaluator_that_fails_costs_its_tests_and_not_the_run(
+    cluster: None, storage: dict[str, Any]
+) -> None:
+    def loss(outputs: Any, targets: Any) -> Any:
+        import torch
+
+        if not torch.is_grad_enabled():
+            raise ArithmeticError("not in evaluation")
+        return torch.nn.functional.cross_entropy(outputs, targets)
+
+    result = ElasticTrainer(
+        task=Task(data="digits", loss=loss), config=settings(storage, stop={"samples": 10_000})
+    ).fit(display=Silence())
+    events = {e["kind"]: e["message"] for e in RunFolder.open(result.path).read_events()}
+    assert "not in evaluation" in events["evaluator_failed"]
+    assert result.metrics["test_accuracy"] is None
+    assert read_checkpoint(result.checkpoint or "").vector.size > 0
+
+
+def test_a_loop_may_pass_over_its_data_as_often_as_it_likes(
+    cluster: None, storage: dict[str, Any]
+) -> None:
+    """Two passes without any stop.*; what follows the loop still counts."""
+
+    def loop() -> None:
+        import torch
+
+        model = small_model()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        elastic = session.elastic(model, optimizer)
+        for _ in range(2):
+            for inputs, targets in session.data(Points(), batch_size=8, epochs=3):
+                loss = torch.nn.functional.cross_entropy(model(inputs), targets)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                elastic.step(loss)
+        session.report({"loss": 7.0})
+
+    config = settings(storage, algorithm={"name": "easgd"}, exchange={"ledger": True})
+    metrics = ElasticTrainer(loop, config=config).fit(display=Silence()).metrics
+    assert metrics["samples"] - metrics["samples_repeated"] == 6 * 64
+    assert metrics["samples_missed"] == 0
+    assert metrics["loss"] == 7.0, "the user's own, beside ours"
+    assert metrics["ledger_error"] < 1e-5
+
+
 def test_a_model_that_cannot_be_held_is_named(cluster: None, storage: dict[str, Any]) -> None:
     def loop() -> None:
         session.elastic(small_model().double())
@@ -176,11 +223,22 @@ def test_ray_trains_shape_is_understood() -> None:
     )
     assert trainer.config.fleet.bounds == (2, 4)
     assert trainer.config.fleet.cpus_per_worker == 0.5
-    assert trainer.config.fleet.gpus_per_worker == 0.0
+    assert trainer.config.fleet.gpus_per_worker is None, "left to the cluster"
+    on_cpu = ElasticTrainer(own_loop, scaling_config=ScalingConfig(use_gpu=False))
+    assert on_cpu.config.fleet.gpus_per_worker == 0.0
     with pytest.raises(BadConfig, match=r"resources_per_worker.TPU"):
         ElasticTrainer(own_loop, scaling_config=ScalingConfig(resources_per_worker={"TPU": 1}))
     with pytest.raises(BadConfig, match="Give one of the two"):
         ElasticTrainer(own_loop, task=Task())
+    with pytest.raises(BadConfig, match=r"stop\.accuracy.*nobody tests"):
+        ElasticTrainer(own_loop, config={"stop": {"accuracy": 0.9}}).fit()
+
+
+def test_the_configuration_says_what_a_task_trains() -> None:
+    named = ElasticTrainer(task=Task(model="small_cnn"), config={"data": "fashion_mnist"})
+    assert (named.config.model, named.config.data) == ("small_cnn", "fashion_mnist")
+    own = ElasticTrainer(task=Task(model=lambda _: small_model(), data="digits"))
+    assert own.config.model.startswith("tests.test_trainer:")
 
 
 @pytest.mark.parametrize("block", [0, 1])

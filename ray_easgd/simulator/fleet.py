@@ -76,6 +76,10 @@ class _Quiet:
 
     def event(self, kind: str, message: str, **details: object) -> None: ...
 
+    def report(self, values: Mapping[str, float], *, step: int) -> None: ...
+
+    def stepped(self) -> None: ...
+
 
 @dataclass
 class Simulation:

@@ -1,0 +1,88 @@
+"""The driver's side of the evaluator: when to test the center, and what to do if that fails.
+
+A failing evaluator costs the run its tests, never its training: it is reported and left alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError
+
+from actors.evaluator import Evaluation, start_evaluator
+from actors.lifecycle import end_process
+from ray_easgd.config import Config
+from ray_easgd.task import Task
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.actor import ActorProxy
+
+    from actors.center import Center, Published
+
+Judgement = tuple[Evaluation, dict[str, Any]]
+
+
+class Judge:
+    """Tests the center now and then, at most a share of the time, and once in the end."""
+
+    def __init__(
+        self,
+        run: str,
+        task: Task,
+        config: Config,
+        center: ActorProxy[Center],
+        *,
+        on_evaluation: Callable[[Evaluation], None],
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self._section, self._center = config.evaluation, center
+        self._on_evaluation, self._on_failure = on_evaluation, on_failure
+        self._handle = start_evaluator(run, task, config)
+        self._under_way: ObjectRef[Judgement] | None = None
+        self._after = float("inf")
+        self._failed = False
+
+    def look(self) -> None:
+        """Take in a test that is done, begin one that is due. Never waits."""
+        if self._failed:
+            return
+        if self._under_way is not None:
+            if ray.wait([self._under_way], timeout=0)[0]:
+                self._take()
+            return
+        now = time.monotonic()
+        self._after = min(self._after, now + self._section.interval_s)
+        if now >= self._after:
+            self._under_way = self._handle.evaluate.remote(self._center.pull_judged.remote())
+
+    def last(self, published: Published) -> dict[str, Any]:
+        """Test this snapshot and wait; returns what its checkpoint needs beside the vector."""
+        if self._under_way is not None:
+            self._take()
+        if self._failed:
+            return {}
+        self._under_way = self._handle.evaluate.remote(published)
+        return self._take()
+
+    def end(self) -> None:
+        """End the evaluator's process."""
+        end_process(self._handle)
+
+    def _take(self) -> dict[str, Any]:
+        reference, self._under_way = self._under_way, None
+        assert reference is not None
+        try:
+            judgement: Judgement = ray.get(reference)
+        except RayError as error:
+            self._failed = True
+            self._on_failure(str(error).strip())
+            return {}
+        evaluation, beside = judgement
+        rest = evaluation.took_s * (1 / self._section.share - 1)
+        self._after = time.monotonic() + max(self._section.interval_s, rest)
+        self._on_evaluation(evaluation)
+        return beside

@@ -1,0 +1,96 @@
+"""What the driver has seen of a run, and how it shows that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from actors.center import HubStatus
+from actors.controller import Book, WorkerStatus
+from actors.evaluator import Evaluation
+from ray_easgd.display import Progress, WorkerProgress
+
+
+@dataclass
+class Sight:
+    """What the driver has seen last."""
+
+    hub: HubStatus | None = None
+    book: Book = field(default_factory=lambda: Book(opened=False))
+    noted: list[WorkerStatus] = field(default_factory=list)
+    final: dict[tuple[str, int], WorkerStatus] = field(default_factory=dict)
+    evaluations: list[Evaluation] = field(default_factory=list)
+    reported: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        return 0 if self.hub is None else self.hub.progress.num_distinct + self.repeated
+
+    @property
+    def lives(self) -> list[WorkerStatus]:
+        """Each life of each worker, by its last word."""
+        return list(({(s.name, s.life): s for s in self.noted} | self.final).values())
+
+    @property
+    def workers(self) -> dict[str, WorkerStatus]:
+        """The latest life of each worker."""
+        return {status.name: status for status in sorted(self.lives, key=lambda s: s.life)}
+
+    @property
+    def repeated(self) -> int:
+        return 0 if self.hub is None else self.hub.progress.num_repeated
+
+    @property
+    def first_step_at(self) -> float | None:
+        """Wall time of the first gradient step of the run."""
+        return min((w.first_step_at for w in self.lives if w.first_step_at), default=None)
+
+    def mean_over_workers(self, of: Callable[[WorkerStatus], float]) -> float | None:
+        """The mean of a number over the workers that have one."""
+        values = [v for v in map(of, self.workers.values()) if not math.isnan(v)]
+        return sum(values) / len(values) if values else None
+
+    def progress(
+        self,
+        states: Mapping[str, str],
+        *,
+        phase: str,
+        time_s: float,
+        training_s: float,
+        target_seconds: float | None,
+    ) -> Progress:
+        """What the display shows; ``states`` of the workers as the fleet knows them."""
+        last = self.evaluations[-1] if self.evaluations else None
+        workers = self.workers
+        return Progress(
+            time_s=time_s,
+            samples=self.samples,
+            target_samples=self.book.total,
+            target_seconds=target_seconds,
+            version=self.hub.version.count if self.hub else 0,
+            val_accuracy=last.val_accuracy if last else None,
+            val_loss=last.val_loss if last else None,
+            train_loss=self.mean_over_workers(lambda w: w.loss),
+            samples_per_s=self.samples / training_s if training_s else 0.0,
+            workers=tuple(_row(name, state, workers.get(name)) for name, state in states.items()),
+            phase=phase,
+        )
+
+
+def _row(name: str, state: str, status: WorkerStatus | None) -> WorkerProgress:
+    status = status or WorkerStatus(name=name, life=0, device="")
+    if state == "training" and not status.step:
+        state = "starting"
+    return WorkerProgress(
+        name=name,
+        state=state,
+        step=status.step,
+        steps_per_s=status.steps_per_s,
+        exchanges=status.exchanges,
+        late=status.exchanges_late,
+        staleness=status.staleness,
+        distance=status.distance,
+        loss=status.loss,
+        device=status.device,
+    )
