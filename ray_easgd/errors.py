@@ -87,7 +87,8 @@ class FleetLost(TrainingFailedError):
     def __str__(self) -> str:
         return (
             "no worker is left: the last seat lost its worker "
-            f"{self.losses} times in a row before a first step. The last one: {self.last}"
+            f"{self.losses} times in a row before a first step. See its log in Ray's dashboard. "
+            f"The last one: {self.last}"
         )
 
 
