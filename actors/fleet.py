@@ -86,9 +86,11 @@ class Fleet:
         self._on_done(name)
         return status
 
-    def ask_to_end(self) -> None:
-        """Ask everyone to end at the next step boundary; who is lost now is not replaced."""
+    def wind_down(self, *, interrupt: bool) -> None:
+        """Who is lost from now on is not replaced; ``interrupt`` ends loops at the next step."""
         self._ending = True
+        if not interrupt:
+            return
         for place in self._places.values():
             if place.state == "training":
                 place.handle.end.remote()

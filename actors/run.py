@@ -171,6 +171,7 @@ class Run:
 
     def end(self) -> None:
         """End every actor of this run. Safe to call at any moment, and twice."""
+        self.trained_s = self.trained_s or self._training_s()
         self._fleet.kill()
         for actor in (self.center, self._controller):
             end_process(actor)
@@ -208,8 +209,7 @@ class Run:
         Where all samples have been seen they are not interrupted: their data ends by itself, and
         what a loop does after it still counts.
         """
-        if not self._all_seen:
-            self._fleet.ask_to_end()
+        self._fleet.wind_down(interrupt=not self._all_seen)
         until = time.monotonic() + _GRACE_S
         while self._fleet.running and time.monotonic() < until:
             self._settle_ended()
