@@ -30,12 +30,14 @@ OUR_CLUSTERS = {
 @contextmanager
 def connected(config: Config, *, log_to_driver: bool) -> Iterator[None]:
     """Be connected to a cluster; one that we started ends with the block."""
+    address = config.address or ray_address()
+    if address and address != "local":
+        _check_answers(address)
     if ray.is_initialized():
         yield
         return
     # A question still under way when its actor dies is answered by another path, and aloud.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-    address = config.address or ray_address()
     if address and address != "local":
         _join(address, log_to_driver=log_to_driver)
     else:
@@ -124,7 +126,6 @@ def _embed(config: Config, *, log_to_driver: bool) -> None:
 
 
 def _join(address: str, *, log_to_driver: bool) -> None:
-    _check_answers(address)
     try:
         ray.init(
             address=address,

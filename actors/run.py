@@ -125,7 +125,7 @@ class Run:
         self._wind_down()
         self._fleet.kill()  # nobody moves the center any more
         self._look()
-        self.trained_s = self._training_s()
+        self.trained_s = self._since_first_step()
 
     def test(self) -> None:
         """The last test, of the center as it is in the end."""
@@ -171,7 +171,7 @@ class Run:
 
     def end(self) -> None:
         """End every actor of this run. Safe to call at any moment, and twice."""
-        self.trained_s = self.trained_s or self._training_s()
+        self.trained_s = self.trained_s or self._since_first_step()
         self._fleet.kill()
         for actor in (self.center, self._controller):
             end_process(actor)
@@ -345,6 +345,11 @@ class Run:
         since = self._training_since
         return 0.0 if since is None else time.monotonic() - since
 
+    def _since_first_step(self) -> float:
+        """Seconds since the first step, by the clock of the worker that took it."""
+        first = self.sight.first_step_at
+        return 0.0 if first is None else max(0.0, time.time() - first)
+
     def _progress(self) -> Progress:
         sight, stop = self.sight, self.config.stop
         phase = "training" if sight.first_step_at and self._phase == _STARTING else self._phase
@@ -352,6 +357,6 @@ class Run:
             self._fleet.states,
             phase=phase,
             time_s=time.time() - self.began_at,
-            training_s=self.trained_s or self._training_s(),
+            training_s=self.trained_s or self._since_first_step(),
             target_seconds=stop.seconds,
         )
