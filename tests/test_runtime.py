@@ -252,7 +252,6 @@ def test_the_actors_and_a_local_hub_end_in_the_same_vector_to_the_bit(
     pool: Pool, controller: ActorProxy[Controller], name: str
 ) -> None:
     """One worker with a period long enough for each transfer: the schedule is the same."""
-    from ray_easgd.session import Session
     from tests.fakes import make_hub, make_session
 
     algorithm: Algorithm = METHODS[name]
@@ -263,7 +262,6 @@ def test_the_actors_and_a_local_hub_end_in_the_same_vector_to_the_bit(
     def loop() -> None:
         one_exchange_at_the_end(session.current(), finish=False)
 
-    assert Session is not None
     mine = seat(pool, controller, 0, config=config, algorithm=algorithm, program=Program(loop=loop))
     ray.get(pool.workers[0].run.remote(mine))
     _, (ref,) = ray.get(pool.center.pull.remote())

@@ -79,7 +79,7 @@ def test_each_method_trains_the_digits(cluster: None, storage: dict[str, Any], m
     assert metrics["test_accuracy"] > 0.93
     assert metrics["samples_missed"] == 0
     assert metrics["samples"] >= 60_000
-    assert Path(result.path, "report.html").read_text().count("<svg") + 1
+    assert Path(result.path, "report.html").read_text().count("<svg") >= 6
     assert result.checkpoint is not None
     assert read_checkpoint(result.checkpoint).manifest["algorithm"] == method
     assert actors_left("r") == []

@@ -1,4 +1,4 @@
-"""A virtual cluster: any method, thousands of workers, in milliseconds, the same each time."""
+"""A virtual cluster: the objects that the actors run, on a clock of its own."""
 
 from ray_easgd.simulator.clock import Clock
 from ray_easgd.simulator.fleet import Pace, SimulatedWorker, Simulation
