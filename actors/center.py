@@ -1,14 +1,15 @@
 """The center's process: a mailbox for the hub, and its published snapshots.
 
-Two concurrency groups: ``data`` moves vectors, ``control`` answers joins and status, so that a
-question never queues behind a push. One lock makes each call on the hub atomic.
+Three concurrency groups: ``data`` moves vectors, ``control`` answers joins and status, so that a
+question never queues behind a push, and ``rounds`` holds the calls of children that wait for
+others. One lock makes each call on the hub atomic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Lock
+from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ray_easgd.hub import Hub, HubOptions
 from ray_easgd.parameters import Slot
 from ray_easgd.progress import Progress
 from ray_easgd.protocol import PushHeader, PushReply, SnapshotHeader, Version
+from ray_easgd.trace import Record
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
@@ -52,6 +54,7 @@ class Center:
         settle_in()
         self._run = run
         self._lock = Lock()
+        self._moved = Condition(self._lock)
         self._begin(options)
 
     def __repr__(self) -> str:
@@ -70,6 +73,7 @@ class Center:
         """Admit a child's new life: its incarnation, and the center as it is."""
         with self._lock:
             incarnation = self._hub.admit(child, torch.from_numpy(vector), layout)
+            self._moved.notify_all()  # a turn may begin with it
             return incarnation, *self._publish()
 
     @ray.method(concurrency_group="control")
@@ -77,6 +81,7 @@ class Center:
         """A child's goodbye."""
         with self._lock:
             self._hub.dismiss(incarnation)
+            self._moved.notify_all()
 
     @ray.method(concurrency_group="control")
     def lose(self, child: str) -> list[int]:
@@ -84,7 +89,8 @@ class Center:
         with self._lock:
             lives = [i for i, name in self._hub.children.items() if name == child]
             for incarnation in lives:
-                self._hub.dismiss(incarnation)
+                self._hub.dismiss(incarnation, lost=True)
+            self._moved.notify_all()
             return lives
 
     @ray.method(concurrency_group="control")
@@ -110,6 +116,12 @@ class Center:
         return self._hub.layout
 
     @ray.method(concurrency_group="control")
+    def take_trace(self) -> list[Record]:
+        """What shaped the center since the last time this was asked."""
+        with self._lock:
+            return self._hub.take_trace()
+
+    @ray.method(concurrency_group="control")
     def ledger_error(self) -> float | None:
         """The edge ledger's relative gap; None where the ledger is off."""
         with self._lock:
@@ -119,12 +131,25 @@ class Center:
     def push(self, header: PushHeader, d: np.ndarray) -> PushReply:
         """Apply one elastic difference, exactly once."""
         with self._lock:
-            return self._hub.apply(header, torch.from_numpy(d))
+            reply = self._hub.apply(header, torch.from_numpy(d))
+            self._moved.notify_all()
+            return reply
 
     @ray.method(concurrency_group="data")
     def pull(self) -> Published:
         """The newest snapshot. One put per version, however many pull it."""
         with self._lock:
+            return self._publish()
+
+    @ray.method(concurrency_group="rounds")
+    def pull_shown(self, incarnation: int, sequence: int) -> Published:
+        """The snapshot this child waits for: one that shows its push, in its turn.
+
+        It wakes with each push, goodbye and loss, so a dead child holds nobody up. However many
+        wait here, pushes come in by another group, so the calls queued behind are served in time.
+        """
+        with self._moved:
+            self._moved.wait_for(lambda: self._hub.shows(incarnation, sequence))
             return self._publish()
 
     @ray.method(concurrency_group="data")
@@ -156,8 +181,11 @@ class Center:
         return header, self._published[1]
 
 
-def start_center(run: str, options: HubOptions) -> ActorProxy[Center]:
+def start_center(run: str, options: HubOptions, *, num_children: int = 16) -> ActorProxy[Center]:
     """Start the center's actor.
+
+    Every child may wait for its turn in a thread of ``rounds``, with room for twice as many as are
+    expected: whose turn it is must not queue behind those who come later.
 
     ``max_restarts=0``: a restarted actor would come back empty and be mistaken for the center.
     ``max_task_retries=0``: children number and replay their pushes themselves.
@@ -165,7 +193,7 @@ def start_center(run: str, options: HubOptions) -> ActorProxy[Center]:
     return as_actor(
         Center,
         name=f"{run}:center",
-        concurrency_groups={"control": 2, "data": 1},
+        concurrency_groups={"control": 2, "data": 1, "rounds": max(16, 2 * num_children)},
         num_cpus=0,
         max_restarts=0,
         max_task_retries=0,

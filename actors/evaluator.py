@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import ray
 import torch
-from torch import Tensor
 
 from actors.lifecycle import as_actor
 from actors.process import settle_in
 from ray_easgd.config import Config
-from ray_easgd.data import Split
-from ray_easgd.parameters import ParameterVector, recompute_buffers
+from ray_easgd.evaluate import evaluate, renew_buffers
+from ray_easgd.parameters import ParameterVector
 from ray_easgd.protocol import Version
 from ray_easgd.task import Task
 
@@ -24,9 +22,6 @@ if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
     from actors.center import Published
-
-_BATCH = 256
-_BUFFER_BATCHES = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,9 +57,10 @@ class Evaluator:
         began = time.monotonic()
         header, (ref,) = published
         self._vector.load_(torch.from_numpy(ray.get(ref)))
-        recompute_buffers(self._model, self._training_inputs())
-        val_loss, val_accuracy = self._test(self._task.data.validation)
-        test_loss, test_accuracy = self._test(self._task.data.test)
+        model, task = self._model, self._task
+        renew_buffers(model, task)
+        val_loss, val_accuracy = evaluate(model, task, task.data.validation)
+        test_loss, test_accuracy = evaluate(model, task, task.data.test)
         evaluation = Evaluation(
             version=header.version,
             samples=header.samples,
@@ -86,25 +82,6 @@ class Evaluator:
             for k, v in state.items()
             if k not in held and v.data_ptr() not in tied
         }
-
-    def _training_inputs(self) -> Iterator[Tensor]:
-        train = self._task.data.train
-        count = min(len(train), _BATCH * _BUFFER_BATCHES)
-        positions = train.order(self._task.seed, 0).positions(0, count)
-        for k in range(0, count, _BATCH):
-            yield train.batch(positions[k : k + _BATCH])[0]
-
-    @torch.inference_mode()
-    def _test(self, split: Split) -> tuple[float, float]:
-        """(mean loss, accuracy) of the model over one split."""
-        loss_sum, right, counted = 0.0, 0, 0
-        for k in range(0, len(split), _BATCH):
-            inputs, targets = split.batch(np.arange(k, min(k + _BATCH, len(split))))
-            outputs = self._model(inputs)
-            loss_sum += float(self._task.loss(outputs, targets)) * len(inputs)
-            correct, total = self._task.correct(outputs, targets)
-            right, counted = right + correct, counted + total
-        return loss_sum / max(1, len(split)), right / max(1, counted)
 
 
 def start_evaluator(run: str, task: Task, config: Config) -> ActorProxy[Evaluator]:

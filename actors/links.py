@@ -44,9 +44,9 @@ class ObjectStoreLink:
         self._incarnation, snapshot = _result(future)
         return self._incarnation, snapshot
 
-    def pull(self) -> None:
+    def pull(self, showing: int | None = None) -> None:
         if self._pulling is None:
-            self._pulling = self._pulls.submit(self._fetch)
+            self._pulling = self._pulls.submit(self._fetch, showing)
 
     def pulled(self) -> Snapshot | None:
         if self._pulling is None or not self._pulling.done():
@@ -67,9 +67,9 @@ class ObjectStoreLink:
     def busy(self) -> bool:
         return bool(self._pushing)
 
-    def drain(self) -> None:
+    def drain(self, *, pulls: bool = True) -> None:
         under_way: list[Future[Any]] = [*self._pushing]
-        wait(under_way + ([self._pulling] if self._pulling else []))
+        wait(under_way + ([self._pulling] if pulls and self._pulling else []))
 
     def leave(self) -> None:
         """Also ends the two threads."""
@@ -88,8 +88,12 @@ class ObjectStoreLink:
         )
         return incarnation, Snapshot(header, torch.from_numpy(ray.get(ref)))
 
-    def _fetch(self) -> Snapshot:
-        header, (ref,) = _insist(self._hub.pull.remote)
+    def _fetch(self, showing: int | None) -> Snapshot:
+        hub, incarnation = self._hub, self._incarnation
+        if showing is None:
+            header, (ref,) = _insist(hub.pull.remote)
+        else:
+            header, (ref,) = _insist(lambda: hub.pull_shown.remote(incarnation, showing))
         return Snapshot(header, torch.from_numpy(ray.get(ref)))
 
     def _send(self, header: PushHeader, d: Tensor) -> PushReply:

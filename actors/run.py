@@ -19,11 +19,13 @@ from actors.sight import Sight
 from actors.worker import Program, Seat
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.checkpoint import write_checkpoint
-from ray_easgd.config import Config, StopSection
+from ray_easgd.config import Config
 from ray_easgd.display import Display, Progress
 from ray_easgd.errors import BadStorage, HubLost
 from ray_easgd.hub import options_for
 from ray_easgd.run_folder import Event, Metric, RunFolder
+from ray_easgd.sections import StopSection
+from ray_easgd.trace import TraceFile
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -47,11 +49,12 @@ class Run:
         display: Display,
         began_at: float,
         num_workers: int,
+        trace: TraceFile | None = None,
     ) -> None:
         self.program, self.config, self.algorithm = program, config, algorithm
         self.folder, self.display, self.began_at = folder, display, began_at
         self.sight = Sight()
-        self.num_workers = num_workers
+        self.num_workers, self._trace = num_workers, trace
         self._name = folder.name
         self._beside: dict[str, Any] = {}
         self._phase = _STARTING
@@ -81,9 +84,11 @@ class Run:
             ledger_seed=self.config.seed if self.config.exchange.ledger else None,
             average=center.average,
             average_rate=center.average_rate,
+            staleness_power=section.staleness_power,
+            traced=self._trace is not None,
         )
         try:
-            self.center = start_center(self._name, options)
+            self.center = start_center(self._name, options, num_children=self.num_workers)
         except ValueError as error:  # Ray's word for a name that is taken
             raise BadStorage(
                 "run.name",
@@ -141,6 +146,7 @@ class Run:
             self._look()
             if not self.has_center:
                 return None
+            self._end_trace()
             header, (vector,) = self._ask(self.center.pull_judged.remote())
             layout = self._ask(self.center.layout.remote())
             if self.config.exchange.ledger:
@@ -290,6 +296,7 @@ class Run:
             )
         if time.monotonic() >= self._write_after:
             self.write()
+            self._write_trace()
             self._write_after = time.monotonic() + _WRITE_EVERY_S
 
     def write(self) -> None:
@@ -297,6 +304,17 @@ class Run:
         metrics, self._metrics = self._metrics, []
         if metrics:
             self.folder.write_metrics(metrics)
+
+    def _write_trace(self) -> None:
+        if self._trace is not None:
+            for record in self._ask(self.center.take_trace.remote()):
+                self._trace.write(record)
+
+    def _end_trace(self) -> None:
+        if self._trace is not None:
+            self._write_trace()
+            header, (vector,) = self._ask(self.center.pull.remote())
+            self._trace.end(header.version, self._ask(vector))
 
     def _tell(self, kind: str, message: str, *, source: str = "driver", **details: Any) -> None:
         now = time.time() - self.began_at
@@ -316,6 +334,7 @@ class Run:
             program=self.program,
             center=self.center,
             controller=self._controller,
+            traced=self._trace is not None,
         )
 
     def _worker_lost(self, name: str, cause: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,15 +12,16 @@ from typing import Any
 from actors.cluster import choose_num_workers, connected
 from actors.run import Run
 from actors.worker import Program
-from ray_easgd.algorithms import Algorithm, find_method
 from ray_easgd.config import Config
 from ray_easgd.display import Display, make_display
 from ray_easgd.errors import BadConfig, TrainingFailedError
 from ray_easgd.loop import make_local_step, resolve, resolve_exchange
+from ray_easgd.recipe import algorithm_of
 from ray_easgd.report import write_report
 from ray_easgd.result import Result
 from ray_easgd.run_folder import RunFolder
 from ray_easgd.task import Task
+from ray_easgd.trace import TraceFile
 
 _DEFAULT_EPOCHS = 10
 _DEFAULT_FEWEST_SAMPLES = 60_000
@@ -73,24 +75,33 @@ class ElasticTrainer:
             self.config = self.config.model_copy(update=task.names())
         self.program = Program(task=task, loop=train_loop_per_worker, loop_config=train_loop_config)
 
-    def fit(self, *, display: Display | None = None, began_at: float | None = None) -> Result:
-        """Train until the run ends by its own rule.
+    def fit(
+        self,
+        *,
+        display: Display | None = None,
+        began_at: float | None = None,
+        trace: str | None = None,
+    ) -> Result:
+        """Train until the run ends by its own rule. ``trace`` names a file to record it in.
 
         Raises BadInput before anything has started, TrainingFailedError (with ``.result``) for
         what goes wrong later. Leaves no process behind, also on an exception or Ctrl-C.
         """
         began_at = began_at or time.time()
-        algorithm = self._checked_algorithm()
+        algorithm = algorithm_of(self.config)
+        self._refuse_a_tree()
         config = self._resolved()
         with connected(config, log_to_driver=self.program.loop is not None):
             num_workers = choose_num_workers(config, sequential=algorithm.sequential)
             config = _updated(config, "fleet", workers=num_workers)
             name = config.run.name or _fresh_name(config)
+            config = _updated(config, "run", name=name)
             with (
                 RunFolder.create(config.run.storage, name) as folder,
                 display or make_display() as shown,
+                _trace(trace, config, self.program) as kept,
             ):
-                folder.write_config(_updated(config, "run", name=name).to_yaml())
+                folder.write_config(config.to_yaml())
                 run = Run(
                     self.program,
                     config,
@@ -99,36 +110,18 @@ class ElasticTrainer:
                     display=shown,
                     began_at=began_at,
                     num_workers=num_workers,
+                    trace=kept,
                 )
                 return _carry_out(run)
 
-    def _checked_algorithm(self) -> Algorithm:
-        algorithm, section = find_method(self.config.algorithm.name), self.config.algorithm
-        bounds = self.config.fleet.bounds
-        if algorithm.sequential and bounds and bounds[1] > 1:
+    def _refuse_a_tree(self) -> None:
+        if self.config.topology.levels:
             raise BadConfig(
-                "fleet.workers",
-                self.config.fleet.workers,
-                f"{algorithm.name} is sequential: one worker",
-                "Leave fleet.workers away, or take algorithm.name=easgd or eamsgd.",
+                "topology.levels",
+                f"{len(self.config.topology.levels)} levels",
+                "training has one center so far; the tree runs in the simulator",
+                "Leave it away, or try it with `ray-easgd simulate`.",
             )
-        if section.momentum is not None:
-            if not algorithm.momentum:
-                raise BadConfig(
-                    "algorithm.momentum",
-                    section.momentum,
-                    f"{algorithm.name} has no momentum of its own",
-                    "Set optimizer.momentum, or take a method with momentum, as eamsgd.",
-                )
-            algorithm = algorithm.with_momentum(section.momentum)
-        if section.order == "at_snapshot" and algorithm.exchange.overwrites:
-            raise BadConfig(
-                "algorithm.order",
-                section.order,
-                f"{algorithm.name} takes over the center, which a gradient in between would undo",
-                "Leave algorithm.order away.",
-            )
-        return algorithm
 
     def _resolved(self) -> Config:
         """The configuration with every default filled in; data and model checked on the way."""
@@ -144,11 +137,20 @@ class ElasticTrainer:
             return resolve_exchange(self.config)
         config, stop = resolve(self.config), self.config.stop
         opened = task.open(config)
-        make_local_step(opened.build_model(), config)
+        make_local_step(opened.build_model().parameters(), config)
         if stop.samples is None and stop.seconds is None and stop.accuracy is None:
             samples = max(_DEFAULT_EPOCHS * len(opened.data.train), _DEFAULT_FEWEST_SAMPLES)
             return _updated(config, "stop", samples=samples)
         return config
+
+
+def _trace(
+    path: str | None, config: Config, program: Program
+) -> AbstractContextManager[TraceFile | None]:
+    if path is None:
+        return nullcontext()
+    kind = "task" if program.task is not None else "own_loop"
+    return TraceFile.create(path, config.model_dump(mode="json"), kind=kind)
 
 
 def _carry_out(run: Run) -> Result:

@@ -21,7 +21,8 @@ from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.elastic import ElasticOptions
 from ray_easgd.loop import train_task
-from ray_easgd.session import RunEnded, Session, use
+from ray_easgd.recipe import order_of
+from ray_easgd.session import RunEnded, Session, use, worker_seed
 from ray_easgd.task import Task
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Seat:
     program: Program
     center: ActorProxy[Center]
     controller: ActorProxy[Controller]
+    traced: bool = False
 
 
 class Worker:
@@ -73,19 +75,20 @@ class Worker:
         reporter = ControllerReporter(seat.controller, seat.name, seat.life, str(device))
         if notice:
             reporter.event("device", f"{seat.name}: {notice}")
-        torch.manual_seed(_worker_seed(seat))
+        torch.manual_seed(worker_seed(seat.config.seed, seat.index, seat.life))
         link = ObjectStoreLink(seat.center, seat.name)
         session = Session(
             name=seat.name,
             index=seat.index,
             seed=seat.config.seed,
-            options=elastic_options(seat.config, seat.algorithm),
+            options=elastic_options(seat.config, seat.algorithm, traced=seat.traced),
             link=link,
             leases=LeaseFeed(seat.controller, seat.name),
             reporter=reporter,
             device=device,
             batch_size=seat.config.batch_size,
             ended=self._ended,
+            traced=seat.traced,
         )
         reporter.session = session
         try:
@@ -132,13 +135,18 @@ def _call(loop: Callable[..., object], config: Mapping[str, Any] | None) -> None
         loop(dict(config or {}))
 
 
-def elastic_options(config: Config, algorithm: Algorithm) -> ElasticOptions:
-    """How a worker exchanges, from the configuration and the method's defaults."""
+def elastic_options(
+    config: Config, algorithm: Algorithm, *, traced: bool = False
+) -> ElasticOptions:
+    """How a worker exchanges, from the configuration and the method's defaults.
+
+    A traced push carries its checksum, which tells a replay where it went astray.
+    """
     return ElasticOptions(
         algorithm=algorithm,
         period=config.algorithm.period or algorithm.period,
-        order=config.algorithm.order,
-        ledger_seed=config.seed if config.exchange.ledger else None,
+        order=order_of(config, algorithm),
+        ledger_seed=config.seed if config.exchange.ledger or traced else None,
     )
 
 
@@ -152,11 +160,6 @@ def choose_device() -> tuple[torch.device, str]:
     return torch.device("cpu"), (
         f"was given GPU {', '.join(map(str, ids))}, but CUDA is absent here: it uses the CPU"
     )
-
-
-def _worker_seed(seat: Seat) -> int:
-    """Different in each worker and each life, the same in each run."""
-    return hash((seat.config.seed, seat.index, seat.life)) % (2**63)
 
 
 def start_worker(name: str, *, run: str, num_cpus: float, num_gpus: float) -> ActorProxy[Worker]:

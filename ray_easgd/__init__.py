@@ -15,9 +15,15 @@ if TYPE_CHECKING:
     from ray_easgd import session
     from ray_easgd.config import Config
     from ray_easgd.result import Result
+    from ray_easgd.simulator.virtual_run import simulate
     from ray_easgd.task import Task
 
-_CORE = {"Config": "config", "Result": "result", "Task": "task"}
+_CORE = {
+    "Config": "config",
+    "Result": "result",
+    "Task": "task",
+    "simulate": "simulator.virtual_run",
+}
 _ACTORS = ("ElasticTrainer", "RunConfig", "ScalingConfig")
 
 __all__ = [
@@ -29,6 +35,7 @@ __all__ = [
     "Task",
     "__version__",
     "session",
+    "simulate",
 ]
 
 

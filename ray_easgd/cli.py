@@ -1,4 +1,4 @@
-"""The command line: ``ray-easgd train``, ``show``, ``methods``.
+"""The command line: ``ray-easgd train``, ``simulate``, ``show``, ``methods``, ``keys``.
 
 Exit codes: 0 ended as asked, 1 failed, 2 bad input, 130 interrupted. With ``--json`` the last
 line of standard output is one JSON object; everything a person watches goes to standard error.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -18,6 +20,8 @@ from ray_easgd.strict_json import dumps
 from ray_easgd.version import __version__
 
 _BEGAN_AT = time.time()
+_TELL_EVERY_S = 5.0
+_WIDE = 300  # columns of a pipe: nothing there needs wrapping
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="End with one JSON object on standard output."
@@ -51,12 +55,19 @@ def main() -> None:
 
 @main.command()
 @click.argument("words", nargs=-1, metavar="[CONFIG.yaml] [KEY=VALUE ...]")
+@click.option(
+    "--trace", metavar="FILE", help="Record what shaped the center, for simulate --replay."
+)
 @json_option
-def train(words: tuple[str, ...], as_json: bool) -> None:
+def train(words: tuple[str, ...], trace: str | None, as_json: bool) -> None:
     """Train a model; without arguments EAMSGD on the digits.
 
     KEY=VALUE sets any key of the configuration, as in fleet.workers=4 or data=fashion_mnist, and
     wins over CONFIG.yaml. `ray-easgd keys` lists them.
+
+    With most methods no worker waits for another. easgd_sync, gauss_seidel, two_rate, local_sgd,
+    diloco and admm wait by definition: one slow or stopped worker holds up all the others.
+    `ray-easgd methods` says whom each waits for.
     """
     from ray_easgd.config import Config
     from ray_easgd.seam import actors_module
@@ -66,8 +77,32 @@ def train(words: tuple[str, ...], as_json: bool) -> None:
     config = Config.load(*_split(words))
     signal.signal(signal.SIGTERM, _as_interrupt)  # how a Ray job is asked to stop
     trainer = actors_module("trainer").ElasticTrainer(config=config)
-    metrics = trainer.fit(began_at=_BEGAN_AT).metrics
+    metrics = trainer.fit(began_at=_BEGAN_AT, trace=trace).metrics
     _show_result(metrics, as_json)
+
+
+@main.command()
+@click.argument("words", nargs=-1, metavar="[CONFIG.yaml] [KEY=VALUE ...]")
+@click.option("--trace", metavar="FILE", help="Record what shaped each hub, in order.")
+@click.option("--replay", metavar="FILE", help="Run a recorded trace again, to the bit.")
+@json_option
+def simulate(words: tuple[str, ...], trace: str | None, replay: str | None, as_json: bool) -> None:
+    """Run a configuration on a virtual cluster: same seed, same run, to the byte.
+
+    Takes every key that `train` takes, and those under simulator.*; without arguments EAMSGD on
+    the digits with 4 virtual workers. Methods that wait (see `methods`) wait here too.
+    """
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    if replay is not None:
+        _show_result(_replay(replay, words, trace), as_json)
+        return
+    from ray_easgd.config import Config
+    from ray_easgd.simulator.virtual_run import simulate as run
+
+    with _progress() as tell:
+        result = run(Config.load(*_split(words)), trace=trace, on_progress=tell)
+    _show_result(result, as_json)
 
 
 @main.command()
@@ -84,7 +119,7 @@ def show(path: str, as_json: bool) -> None:
 @main.command()
 @json_option
 def methods(as_json: bool) -> None:
-    """List the algorithms."""
+    """List the algorithms: what each is, and whom its workers wait for."""
     from ray_easgd.algorithms import METHODS
 
     rows = [
@@ -96,6 +131,7 @@ def methods(as_json: bool) -> None:
             "period": m.period,
             "lr": m.lr,
             "momentum": m.momentum,
+            "waits_for": m.waits,
             "conserves": m.conserves,
         }
         for m in METHODS.values()
@@ -103,7 +139,7 @@ def methods(as_json: bool) -> None:
     if as_json:
         click.echo(dumps({"methods": rows}))
     else:
-        _print_table(["name", "summary", "period", "lr", "momentum", "source"], rows)
+        _print_table(["name", "summary", "waits_for", "period", "lr", "momentum", "source"], rows)
 
 
 @main.command()
@@ -122,6 +158,40 @@ def _split(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
     return None, words
 
 
+def _replay(path: str, words: tuple[str, ...], trace: str | None) -> dict[str, Any]:
+    from ray_easgd.errors import BadConfig
+    from ray_easgd.simulator.replay import replay
+
+    if words or trace:
+        raise BadConfig(
+            "--replay", path, "a trace brings its own configuration", "Give --replay alone."
+        )
+    with _progress() as tell:
+        return replay(path, on_progress=tell)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[float, str], None]]:
+    """A bar on a terminal, a line now and then elsewhere; both on standard error."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("simulating", total=1.0)
+            yield lambda share, line: bar.update(task, completed=share, description=line)
+        return
+    told_at = time.monotonic()
+
+    def tell(share: float, line: str) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at >= _TELL_EVERY_S:
+            told_at = time.monotonic()
+            click.echo(f"{share:4.0%}  {line}", err=True)
+
+    yield tell
+
+
 def _as_interrupt(signum: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -130,8 +200,13 @@ def _show_result(metrics: Any, as_json: bool) -> None:
     if as_json:
         click.echo(dumps(dict(metrics)))
         return
-    rows = [{"": k.replace("_", " "), " ": _readable(v)} for k, v in metrics.items()]
+    tables = {k: v for k, v in metrics.items() if isinstance(v, list) and v}
+    plain = {k: v for k, v in metrics.items() if k not in tables}
+    rows = [{"": k.replace("_", " "), " ": _readable(v)} for k, v in plain.items()]
     _print_table(["", " "], rows)
+    for name, lines in tables.items():
+        click.echo(f"\n{name}")
+        _print_table(list(lines[0]), [{k: _readable(v) for k, v in row.items()} for row in lines])
     if "path" in metrics:
         click.echo(f"report: {metrics['path']}/report.html")
 
@@ -144,10 +219,12 @@ def _print_table(columns: list[str], rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(str(row[c]) for c in columns))
-    Console(soft_wrap=True).print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 if __name__ == "__main__":

@@ -1,69 +1,29 @@
 """The elastic tie of one worker: what happens at each of its step boundaries.
 
-Nothing here waits while training. A pull begins shortly before an exchange is due, so that the
-center is fresh; if it has not arrived, or two pushes are still unconfirmed, the worker keeps
-stepping and exchanges at the first boundary after (``exchanges_late``).
+Nothing here blocks. A pull begins shortly before an exchange is due, so that the center is fresh;
+if it has not arrived, or two pushes are still unconfirmed, the worker keeps stepping and exchanges
+at the first boundary after (``exchanges_late``). Only methods in rounds make a worker wait: it is
+``waiting`` until ``proceed`` finds what it waits for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from ray_easgd.algorithms.contract import Algorithm
+from ray_easgd.algorithms.contract import Algorithm, Order
 from ray_easgd.algorithms.steps import LocalStep
 from ray_easgd.child import Child
 from ray_easgd.errors import Diverged
 from ray_easgd.kernels import Checksum, is_finite
 from ray_easgd.link import Link, Snapshot
 from ray_easgd.parameters import ParameterVector
+from ray_easgd.ports import DataBook, NoData, Reporter
 from ray_easgd.protocol import Interval, Outcome, PushHeader
 
-Order = Literal["between_steps", "at_snapshot"]
-
 _MOST_RESTARTS = 10
-
-
-class Reporter(Protocol):
-    """Where a worker's numbers and events go; never waits."""
-
-    def metrics(self, values: Mapping[str, float], *, step: int) -> None: ...
-
-    def event(self, kind: str, message: str, **details: object) -> None: ...
-
-    def report(self, values: Mapping[str, float], *, step: int) -> None:
-        """Numbers of the user's own."""
-        ...
-
-    def stepped(self) -> None:
-        """A gradient step was taken: called at each."""
-        ...
-
-
-class DataBook(Protocol):
-    """Which data the steps since the last push were taken on."""
-
-    def take_progress(self) -> tuple[Interval, ...]:
-        """Those intervals, for a push to carry; after that they are forgotten here."""
-        ...
-
-    def give_back(self, intervals: tuple[Interval, ...]) -> None:
-        """Steps on these were dropped: somebody has to take them again."""
-        ...
-
-
-class NoData:
-    """The book of a loop that brings data of its own."""
-
-    def take_progress(self) -> tuple[Interval, ...]:
-        return ()
-
-    def give_back(self, intervals: tuple[Interval, ...]) -> None:
-        """Nothing was taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +48,7 @@ class ElasticCounts:
     exchanges: int = 0
     exchanges_late: int = 0
     restarts: int = 0
+    moves: int = 0  # of the vector, by anything but gradient steps
     bytes_sent: int = 0
     bytes_received: int = 0
 
@@ -116,18 +77,22 @@ class Elastic:
         self._checksum = self._make_checksum()
         self._loss_sum: Tensor | float = 0.0
         self._num_losses = self._restarts_in_a_row = self._pushed_at = 0
-        self._pending: tuple[Tensor, Tensor] | None = None  # (c, d) that at_snapshot applies later
+        self._rounds = options.algorithm.rounds
+        self._pending: Tensor | None = None  # a displacement that at_snapshot applies later
         self._was_late = False
         self._lead = 1 if options.lead is None else options.lead
-        self._asked_at: int | None = None
-        self._due = options.period
         self._fresh: Snapshot | None = None
+        self._asked_at: int | None = None
         self._join()
-        self._ask_if_time()
+        self.proceed()
 
     @torch.no_grad()
     def step(self, loss: Tensor | float | None = None) -> None:
-        """A step boundary: exchange if one is due. ``loss`` is only watched and reported."""
+        """A step boundary: exchange if one is due. ``loss`` is only watched and reported.
+
+        Afterwards a worker of a method in rounds may be ``waiting``: then it takes no step until
+        it no longer is.
+        """
         self.clock += 1
         if loss is not None:
             self._loss_sum = self._loss_sum + (
@@ -135,12 +100,42 @@ class Elastic:
             )
             self._num_losses += 1
         self._apply_pending()
+        self.proceed()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the worker has to wait for others before its next step; only in rounds."""
+        return self._rounds != "none" and (self._unanswered is not None or self.clock >= self._due)
+
+    @torch.no_grad()
+    def proceed(self) -> None:
+        """Go on with what has arrived. Never blocks."""
         self._collect()
         self._ask_if_time()
+        self._collect()
+        self._take_answer()
         if self.clock >= self._due:
-            self._collect()
             self._exchange_if_ready()
         self._ask_if_time()
+
+    def settle(self) -> None:
+        """Block until the worker is no longer ``waiting``. Learns of the hub's death."""
+        while self.waiting:
+            self.link.drain()
+            self.proceed()
+
+    @property
+    def held(self) -> Snapshot:
+        """The newest snapshot that has arrived; a hub's successor may start from it."""
+        return self._newest
+
+    @torch.no_grad()
+    def reattach(self) -> None:
+        """The hub has a successor: ask again, and send again what no snapshot has shown."""
+        self._fresh, self._asked_at = None, None
+        for header, d in list(self._child.retained):
+            self.link.push(header, d)
+        self.proceed()
 
     @torch.no_grad()
     def finish(self) -> None:
@@ -151,17 +146,21 @@ class Elastic:
     @torch.no_grad()
     def flush(self) -> None:
         """Bring everything done so far to the hub, and wait until it has it."""
-        self._apply_pending()
+        free = self._rounds == "none"
+        self.settle()
+        self.link.drain(pulls=free)
+        self._collect()
+        self._take_answer()
         if self.clock > self._pushed_at:
-            self._fresh = None
-            self.link.drain()
-            self._collect()
-            self.link.pull()
-            self.link.drain()
-            self._collect()
+            self._due = self.clock
+            if free and not self._answered:
+                self.link.pull()
+                self.link.drain()
+                self._collect()
             self._exchange_if_ready()
-            self._apply_pending()
-        self.link.drain()
+            if not self._answered:
+                self.settle()
+            self.link.drain(pulls=free)
         self._collect()
 
     @property
@@ -175,14 +174,37 @@ class Elastic:
         self._child = Child(incarnation)
         x.copy_(snapshot.vector)
         self._state = self._exchange.begin(x)
+        self._held = self._newest = snapshot
+        self._fresh, self._asked_at = None, None
+        self._taken_at = self.clock
+        self._unanswered: Tensor | None = None
+        self._due = (self.clock // self.options.period + 1) * self.options.period
+        if self._rounds == "together" and not self._answered:
+            self._fresh = snapshot
+        elif self._rounds == "in_turn" and self._answered:
+            self._unanswered = torch.zeros_like(x)  # no step before its first turn
+        elif self._rounds == "in_turn":
+            self._due = self.clock
+
+    @property
+    def _answered(self) -> bool:
+        return self._exchange.answered
 
     def _make_checksum(self) -> Checksum | None:
         seed = self.options.ledger_seed
         return None if seed is None else Checksum(self.vector.flat.numel(), seed)
 
     def _ask_if_time(self) -> None:
-        """Begin the pull late enough to be fresh and early enough to be there in time."""
-        if self._fresh is None and self._asked_at is None and self.clock >= self._due - self._lead:
+        """Begin the pull: late enough to be fresh and early enough to be there in time.
+
+        One that has to show our last push is asked for as soon as that has left.
+        """
+        if self._fresh is not None or self._asked_at is not None:
+            return
+        if self._unanswered is not None or (self._rounds != "none" and not self._answered):
+            self._asked_at = self.clock
+            self.link.pull(self._child.sequence)
+        elif not self._answered and self.clock >= self._due - self._lead:
             self._asked_at = self.clock
             self.link.pull()
 
@@ -190,8 +212,10 @@ class Elastic:
         """Take in what the background has brought, without waiting."""
         snapshot = self.link.pulled()
         if snapshot is not None:
-            self._fresh = snapshot
+            if self._is_wanted(snapshot):
+                self._fresh = snapshot
             self._child.shown(snapshot.header)
+            self._newest = snapshot
             if self._asked_at is not None and self.options.lead is None:
                 self._lead = min(self.options.period, max(1, self.clock - self._asked_at))
             self._asked_at = None
@@ -200,28 +224,50 @@ class Elastic:
             if reply.outcome is Outcome.APPLIED:
                 self._reporter.metrics({"staleness": float(reply.staleness)}, step=self.clock)
             elif reply.outcome is Outcome.GAP:
-                for header, d in self._child.retained:
+                for header, d in list(self._child.retained):
                     self.link.push(header, d)
             elif reply.outcome is Outcome.REFUSED:
                 self._begin_new_life()
                 break
 
+    def _is_wanted(self, snapshot: Snapshot) -> bool:
+        """Not what was asked for by an earlier life, where an answer has to show our last push."""
+        if self._rounds == "none" and not self._answered:
+            return True
+        return snapshot.header.applied.get(self.incarnation, -1) >= self._child.sequence
+
     def _exchange_if_ready(self) -> None:
-        if self._fresh is None or self.link.busy or not self._child.may_push:
-            self.counts.exchanges_late += not self._was_late
+        there = self._unanswered is None if self._answered else self._fresh is not None
+        if not there or self.link.busy or not self._child.may_push:
+            self.counts.exchanges_late += not self._was_late and self._rounds == "none"
             self._was_late = True
             if self._fresh is not None and not self._child.may_push:
                 self._fresh = None  # only a newer snapshot can show the pushes outstanding
             return
-        snapshot, self._fresh, self._was_late = self._fresh, None, False
+        self._was_late = False
         self._due = (self.clock // self.options.period + 1) * self.options.period
-        self._meet(snapshot)
+        if self._fresh is not None:
+            self._take_in()
+        self._meet()
 
-    def _meet(self, snapshot: Snapshot) -> None:
-        """One exchange against ``snapshot``: compute ``d``, send it, move."""
+    def _take_in(self) -> None:
+        """The snapshot that arrived is the one to compute with from now on."""
+        assert self._fresh is not None
+        self._held, self._fresh, self._taken_at = self._fresh, None, self.clock
+
+    def _take_answer(self) -> None:
+        """The center that shows our last push: where an ``answered`` exchange moves ``x``."""
+        if self._fresh is None or self._unanswered is None:
+            return
+        self._take_in()
+        d, self._unanswered = self._unanswered, None
+        self._move(d)
+
+    def _meet(self) -> None:
+        """One exchange against the snapshot held: compute ``d``, send it, move."""
         x = self.vector.flat
-        c = snapshot.vector.to(x.device)
-        rate = snapshot.header.moving_rate
+        c = self._held.vector.to(x.device)
+        rate = self._held.header.moving_rate
         d = self._exchange.difference(x, c, self._state, moving_rate=rate)
         sent = d.cpu()
         loss = self._mean_loss()
@@ -229,19 +275,43 @@ class Elastic:
             self._start_again(c)
             return
         self._restarts_in_a_row = 0
-        self._send(snapshot, sent)
-        if self.options.order == "at_snapshot":
-            self._pending = (c, d)
+        self._send(sent)
+        if self._answered:
+            self._unanswered = d
+            self._ask_if_time()
+            self._collect()
+            self._take_answer()
         else:
-            self._exchange.move_(x, c, d, self._state, unseen=self._unseen(x))
+            self._move(d)
         self._report(loss, sent, rate)
 
-    def _send(self, snapshot: Snapshot, d: Tensor) -> None:
+    def _move(self, d: Tensor) -> None:
+        """Move ``x`` by the center held, now or after the next gradient."""
+        x = self.vector.flat
+        c = self._held.vector.to(x.device)
+        if self._exchange.overwrites:
+            self.counts.moves += 1
+            self._exchange.take_over_(x, c, self._state, unseen=self._unseen(x))
+            return
+        rate = self._held.header.moving_rate
+        displacement = self._exchange.displacement(x, c, d, self._state, moving_rate=rate)
+        if displacement is None:
+            return
+        if self.options.order == "at_snapshot":
+            self._pending = displacement
+        else:
+            self.counts.moves += 1
+            x.sub_(displacement)
+
+    def _send(self, d: Tensor) -> None:
         header = PushHeader(
             incarnation=self._child.incarnation,
             sequence=self._child.sequence + 1,
-            computed_from=snapshot.header.version,
+            computed_from=self._held.header.version,
             steps=self.clock - self._pushed_at,
+            clock=self.clock,
+            taken_at=self._taken_at,
+            moving_rate=self._held.header.moving_rate,
             progress=self._data.take_progress(),
             checksum=self._checksum(d) if self._checksum else None,
         )
@@ -256,9 +326,9 @@ class Elastic:
 
     def _apply_pending(self) -> None:
         if self._pending is not None:
-            (c, d), self._pending = self._pending, None
-            x = self.vector.flat
-            self._exchange.move_(x, c, d, self._state, unseen=self._unseen(x))
+            self.vector.flat.sub_(self._pending)
+            self._pending = None
+            self.counts.moves += 1
 
     def _start_again(self, c: Tensor) -> None:
         """Non-finite numbers: leave them here, and start from the center without old momentum."""
@@ -296,6 +366,8 @@ class Elastic:
     def _forget(self, x: Tensor, progress: tuple[Interval, ...]) -> int:
         """Begin anew at ``x``: the data goes back to the queue; returns the steps dropped."""
         self._state = self._exchange.begin(x)
+        self._pending = None
+        self.counts.moves += 1
         if self._local_step is not None:
             self._local_step.reset()
         self._data.give_back(progress)

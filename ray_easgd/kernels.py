@@ -11,10 +11,12 @@ _INFINITY_BITS = 0x7F800000
 
 
 def is_finite(d: Tensor) -> bool:
-    """Whether every element of a float32 tensor is finite, by the integer maximum of its bits.
+    """Whether every element is finite; for float32 by the integer maximum of its bits.
 
     Bits rather than ``isfinite``: a compiler's fast-math deletes float checks, never this one.
     """
+    if d.dtype != torch.float32:
+        return bool(torch.isfinite(d).all())
     bits = d.view(torch.int32)
     return all(
         int((bits[k : k + _CHUNK] & 0x7FFFFFFF).max()) < _INFINITY_BITS

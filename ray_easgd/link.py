@@ -21,7 +21,7 @@ class Snapshot:
 
 
 class Link(Protocol):
-    """One child's edge to its hub. Only ``join``, ``drain`` and ``leave`` may wait.
+    """One child's edge to its hub. Only ``join``, ``drain`` and ``leave`` may block.
 
     Each raises HubLost once the hub is known to be gone.
     """
@@ -30,8 +30,12 @@ class Link(Protocol):
         """Become a child: the incarnation, and the center as it is now."""
         ...
 
-    def pull(self) -> None:
-        """Begin fetching the newest snapshot, unless that is under way."""
+    def pull(self, showing: int | None = None) -> None:
+        """Begin fetching a snapshot, unless that is under way.
+
+        The newest one; with ``showing`` the first that the hub ``shows`` to a child whose push of
+        that sequence has left.
+        """
         ...
 
     def pulled(self) -> Snapshot | None:
@@ -51,8 +55,8 @@ class Link(Protocol):
         """Whether a push is under way, its answer not yet collected."""
         ...
 
-    def drain(self) -> None:
-        """Wait until nothing is under way, or the hub is known to be gone."""
+    def drain(self, *, pulls: bool = True) -> None:
+        """Wait until nothing is under way (or no push), or the hub is known to be gone."""
         ...
 
     def leave(self) -> None:

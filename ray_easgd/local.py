@@ -21,18 +21,21 @@ class LocalLink:
     def __init__(self, hub: Hub, child: str = "worker") -> None:
         self.hub, self._child = hub, child
         self._incarnation = 0
+        self._asked: int | None = None
         self._arrived: Snapshot | None = None
         self._replies: list[PushReply] = []
         self.busy = False
 
     def join(self, vector: Tensor, layout: Sequence[Slot]) -> tuple[int, Snapshot]:
         self._incarnation = self.hub.admit(self._child, vector, layout)
-        return self._incarnation, self._snapshot()
+        return self._incarnation, self.hub.snapshot()
 
-    def pull(self) -> None:
-        self._arrived = self._snapshot()
+    def pull(self, showing: int | None = None) -> None:
+        self._asked = -1 if showing is None else showing
+        self._serve()
 
     def pulled(self) -> Snapshot | None:
+        self._serve()
         arrived, self._arrived = self._arrived, None
         return arrived
 
@@ -43,12 +46,19 @@ class LocalLink:
         replies, self._replies = self._replies, []
         return replies
 
-    def drain(self) -> None:
-        """Nothing is ever under way."""
+    def drain(self, *, pulls: bool = True) -> None:
+        """Nothing is ever under way but a round, which only this very thread could complete."""
+        self._serve()
+        if pulls and self._asked is not None:
+            raise RuntimeError(
+                f"{self._child} waits for a round of its hub, and nobody else runs in this thread."
+            )
 
     def leave(self) -> None:
         self.hub.dismiss(self._incarnation)
 
-    def _snapshot(self) -> Snapshot:
-        assert self.hub.vector is not None
-        return Snapshot(self.hub.header(), self.hub.vector.clone())
+    def _serve(self) -> None:
+        if self._asked is None:
+            return
+        if self._asked < 0 or self.hub.shows(self._incarnation, self._asked):
+            self._asked, self._arrived = None, self.hub.snapshot()

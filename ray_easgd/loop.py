@@ -3,40 +3,48 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ray_easgd.algorithms import Algorithm, LocalStep, Nesterov, Sgd, TorchStep, find_method
 from ray_easgd.config import Config
 from ray_easgd.errors import BadConfig
+from ray_easgd.recipe import algorithm_of, order_of
 from ray_easgd.session import Session
-from ray_easgd.task import OpenTask
+from ray_easgd.task import Loss, OpenTask
 
 
 def train_task(session: Session, task: OpenTask, config: Config) -> None:
     """Train until the session's data ends. Exchanges happen at the step boundaries."""
     model = task.build_model().to(session.device)
-    step = make_local_step(model, config)
+    step = make_local_step((p for p in model.parameters() if p.requires_grad), config)
     elastic = session.elastic(model, step)
     schedule, loss_of = config.optimizer.schedule.build(), task.loss
     model.train()
     for inputs, targets in session.data(task.data.train, batch_size=config.batch_size):
         step.set_lr(schedule(elastic.clock))
-        step.prepare()
-        loss = loss_of(model(inputs), targets)
-        step.zero_grad()
-        loss.backward()
-        step.step()
-        elastic.step(loss)
+        elastic.step(take_step(model, step, loss_of, inputs, targets))
 
 
-def make_local_step(model: nn.Module, config: Config) -> LocalStep:
+def take_step(
+    model: nn.Module, step: LocalStep, loss_of: Loss, inputs: Tensor, targets: Tensor
+) -> Tensor:
+    """One gradient step on a batch; returns its mean loss."""
+    step.prepare()
+    loss = loss_of(model(inputs), targets)
+    step.zero_grad()
+    loss.backward()
+    step.step()
+    return loss
+
+
+def make_local_step(parameters: Iterable[Tensor], config: Config) -> LocalStep:
     """The local step that ``optimizer`` and the method ask for."""
     method, section = find_method(config.algorithm.name), config.optimizer
-    parameters = [p for p in model.parameters() if p.requires_grad]
     name = local_step_name(config)
-    lr = section.lr or method.lr
+    lr, parameters = section.lr or method.lr, list(parameters)
     if name == "sgd" and not section.momentum:
         return Sgd(parameters, lr=lr, weight_decay=section.weight_decay)
     if name == "nesterov":
@@ -53,16 +61,23 @@ def resolve(config: Config) -> Config:
     )
     momentum = config.algorithm.momentum
     if momentum is None and method.momentum:
-        momentum = _nesterov_momentum(method, config)
+        own = method.local_step == "nesterov"
+        momentum = _nesterov_momentum(method, config) if own else method.momentum
     config = resolve_exchange(config)
     algorithm = config.algorithm.model_copy(update={"momentum": momentum})
     return config.model_copy(update={"algorithm": algorithm, "optimizer": optimizer})
 
 
 def resolve_exchange(config: Config) -> Config:
-    """The part that a user's own loop shares: the method's period."""
-    period = config.algorithm.period or find_method(config.algorithm.name).period
-    algorithm = config.algorithm.model_copy(update={"period": period})
+    """The part that a user's own loop shares: the method's period, order and rate."""
+    method = algorithm_of(config)
+    period = None if config.topology.levels else config.algorithm.period or method.period
+    update = {
+        "period": period,
+        "order": order_of(config, method),
+        "beta": config.algorithm.beta or method.beta,
+    }
+    algorithm = config.algorithm.model_copy(update=update)
     return config.model_copy(update={"algorithm": algorithm})
 
 
@@ -90,8 +105,10 @@ def _free(method: Algorithm) -> str:
 
 
 def _nesterov_momentum(method: Algorithm, config: Config) -> float:
-    given = (config.algorithm.momentum, config.optimizer.momentum)
-    return next((m for m in given if m is not None), method.momentum or 0.9)
+    """Of the local step: the method's own where it has one, the optimizer's elsewhere."""
+    own = method.local_step == "nesterov"
+    given = (config.algorithm.momentum if own else None, config.optimizer.momentum)
+    return next((m for m in given if m is not None), (own and method.momentum) or 0.9)
 
 
 def _torch_optimizer(name: str) -> Any:

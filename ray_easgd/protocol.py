@@ -48,13 +48,18 @@ class PushHeader:
     """What travels with an elastic difference.
 
     ``checksum`` is ``r . d`` in float64 for the edge ledger, or None where the ledger is off.
-    ``progress`` is the data whose gradient steps this push carries.
+    ``progress`` is the data whose gradient steps this push carries, ``steps`` their number.
+    ``clock`` is the child's local clock; ``taken_at`` what it was when the center of
+    ``computed_from`` was taken in, ``moving_rate`` the rate that came with it.
     """
 
     incarnation: int
     sequence: int
     computed_from: Version
     steps: int
+    clock: int = 0
+    taken_at: int = 0
+    moving_rate: float = 0.0
     progress: tuple[Interval, ...] = ()
     checksum: float | None = None
 
@@ -78,6 +83,7 @@ class Outcome(Enum):
     """What became of a push."""
 
     APPLIED = "applied"
+    GATHERED = "gathered"  # kept for its round, which is not complete yet
     DUPLICATE = "duplicate"  # applied before: the acknowledgement was lost, not the push
     GAP = "gap"  # an earlier push of this incarnation is missing: send that one first
     REFUSED = "refused"  # a dead incarnation, or one this hub never admitted

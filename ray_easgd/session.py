@@ -31,9 +31,10 @@ import torch
 from torch import Tensor, nn
 
 from ray_easgd.algorithms.steps import LocalStep, TorchStep
-from ray_easgd.elastic import Elastic, ElasticOptions, Reporter
+from ray_easgd.elastic import Elastic, ElasticOptions
 from ray_easgd.link import Link
 from ray_easgd.parameters import ParameterVector
+from ray_easgd.ports import Reporter
 from ray_easgd.protocol import Interval
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Session:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     batch_size: int = 32
     ended: Event = field(default_factory=Event)
+    traced: bool = False
     tie: Elastic | None = None
     samples: int = 0
     _epochs: int = 0
@@ -114,7 +116,7 @@ class Session:
             for interval in split_lease(lease, size):
                 if self.ended.is_set():
                     return
-                batch = _read(dataset, interval, self.seed)
+                batch = read_batch(dataset, interval, self.seed)
                 self._yielded.append(interval)
                 yield _to(batch, self.device)
 
@@ -125,6 +127,7 @@ class Session:
             return lease
         if self.tie is not None:
             self.tie.flush()
+            self.tie.settle()
         return self.leases.backup()
 
     def report(self, metrics: Mapping[str, float]) -> None:
@@ -141,9 +144,9 @@ class Session:
         self._yielded.clear()
 
     def take_progress(self) -> tuple[Interval, ...]:
-        """What was stepped on since the last push, for the push to carry."""
-        taken, self._stepped = merge(self._stepped), []
-        return taken
+        """What was stepped on since the last push, for the push to carry; traced, step by step."""
+        taken, self._stepped = self._stepped, []
+        return tuple(taken) if self.traced else merge(taken)
 
     def give_back(self, intervals: tuple[Interval, ...]) -> None:
         """Steps on these were dropped: somebody has to take them again."""
@@ -167,11 +170,13 @@ class SessionElastic(Elastic):
             local_step=local_step,
             data=session,
         )
+        self.settle()
 
     def step(self, loss: Tensor | float | None = None) -> None:
         """Call after each optimizer step. Raises RunEnded, which the worker catches, at the end."""
         self._session.step_boundary()
         super().step(loss)
+        self.settle()
         self._session.reporter.stepped()
         if self._session.ended.is_set():
             raise RunEnded
@@ -228,6 +233,11 @@ def split_lease(lease: Interval, batch_size: int) -> list[Interval]:
     return [Interval(lease.epoch, a, b) for a, b in pairwise(edges)]
 
 
+def worker_seed(seed: int, index: int, life: int) -> int:
+    """Of torch's generator: different in each worker and each life, the same in each run."""
+    return hash((seed, index, life)) % (2**63)
+
+
 def merge(intervals: list[Interval]) -> tuple[Interval, ...]:
     """Neighbors joined, in the order given."""
     merged: list[Interval] = []
@@ -254,7 +264,8 @@ def _length(dataset: Any) -> int:
     )
 
 
-def _read(dataset: Any, interval: Interval, seed: int) -> Any:
+def read_batch(dataset: Any, interval: Interval, seed: int) -> Any:
+    """The samples at these positions of an epoch's order."""
     if hasattr(dataset, "batch"):
         order = dataset.order(seed, interval.epoch)
         return dataset.batch(order.positions(interval.start, interval.stop))

@@ -18,21 +18,24 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up. A module of ray_easgd stands where its first name below ray_easgd says.
 FLOORS = (
-    ("words", {"errors", "environment", "version", "protocol", "strict_json"}),
+    ("words", {"errors", "environment", "version", "protocol", "strict_json", "trace"}),
     (
         "vocabulary",
-        {"parameters", "config", "topology", "moving_rate", "schedules", "result", "progress"},
+        {
+            *{"parameters", "config", "sections", "ports", "topology", "moving_rate"},
+            *{"schedules", "result", "progress"},
+        },
     ),
     ("mathematics", {"algorithms", "ledger", "kernels", "theory", "tasks"}),
     (
         "machines and I/O",
         {
-            *{"hub", "child", "link", "leases", "events"},
+            *{"hub", "child", "link", "leases", "events", "recipe"},
             *{"storage", "checkpoint", "run_folder", "tensorboard_curves"},
         },
     ),
-    ("what is learned", {"data", "models", "task"}),
-    ("loops", {"elastic", "session", "loop", "local", "simulator", "planner"}),
+    ("what is learned", {"data", "models", "task", "evaluate"}),
+    ("loops", {"elastic", "aggregator", "session", "loop", "local", "simulator", "planner"}),
     ("facade", {"seam", "report", "display", "cli", "__init__"}),
     ("actors", {"actors"}),
     ("jobs", {"jobs"}),

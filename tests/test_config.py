@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from ray_easgd.algorithms import METHODS
-from ray_easgd.config import Config, ScheduleSection, known_keys
+from ray_easgd.config import Config, known_keys
 from ray_easgd.errors import BadConfig
 from ray_easgd.loop import local_step_name, make_local_step, resolve
 from ray_easgd.schedules import Decay
+from ray_easgd.sections import ScheduleSection
 from tests.fakes import small_model
 
 
@@ -82,7 +83,9 @@ def test_any_torch_optimizer_may_be_the_local_step() -> None:
         "optimizer.name=AdamW",
         "optimizer.options={betas: [0.8, 0.9]}",
     ]
-    step = make_local_step(small_model(), Config.load(None, [*words, "optimizer.lr=0.003"]))
+    step = make_local_step(
+        small_model().parameters(), Config.load(None, [*words, "optimizer.lr=0.003"])
+    )
     group = step.optimizer.param_groups[0]  # type: ignore[attr-defined]
     assert group["lr"] == 0.003
     assert tuple(group["betas"]) == (0.8, 0.9)
@@ -99,7 +102,7 @@ def test_any_torch_optimizer_may_be_the_local_step() -> None:
 def test_a_wrong_optimizer_is_named(words: list[str], said: str) -> None:
     config = Config.load(None, ["algorithm.name=easgd", *words])
     with pytest.raises(BadConfig, match=said):
-        make_local_step(small_model(), config)
+        make_local_step(small_model().parameters(), config)
 
 
 def test_a_schedule_follows_the_local_clock() -> None:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ray_easgd import session
 from ray_easgd.algorithms import METHODS, Nesterov, Sgd
+from ray_easgd.algorithms.contract import Order
 from ray_easgd.config import Config
-from ray_easgd.elastic import Order
 from ray_easgd.loop import train_task
 from ray_easgd.session import Session
 from ray_easgd.task import OpenTask, Task

@@ -7,7 +7,7 @@ import torch
 
 from ray_easgd.algorithms import METHODS, Algorithm
 from ray_easgd.algorithms.averages import Averaged
-from ray_easgd.algorithms.contract import Add
+from ray_easgd.algorithms.contract import Add, Arrival
 from ray_easgd.algorithms.downpour import NesterovCenter
 from ray_easgd.simulator import Quadratic, Simulation
 
@@ -39,14 +39,14 @@ def test_the_center_step_of_mdownpour_is_nesterovs(as_printed: bool, expected: l
     step, c = NesterovCenter(0.9, as_printed), torch.ones(1)
     state, centers = step.begin(c), [1.0]
     for _ in expected[1:]:
-        step.apply_(c, -0.1 * c, state)
+        step.apply_(c, -0.1 * c, state, Arrival())
         centers.append(float(c))
     assert centers == pytest.approx(expected, abs=1e-6)
 
 
 def test_printed_mdownpour_never_moves_without_momentum() -> None:
     step, c = NesterovCenter(0.0, as_printed=True), torch.ones(1)
-    step.apply_(c, torch.full((1,), -0.1), step.begin(c))
+    step.apply_(c, torch.full((1,), -0.1), step.begin(c), Arrival())
     assert float(c) == 1.0
 
 
@@ -56,7 +56,7 @@ def test_the_polyak_average_is_the_mean_of_all_centers_before() -> None:
     state, before = step.begin(c), []
     for k in range(20):
         before.append(c.clone())
-        step.apply_(c, torch.full((3,), float(k)), state)
+        step.apply_(c, torch.full((3,), float(k)), state, Arrival())
         assert torch.allclose(step.judged(c, state), torch.stack(before).mean(0), atol=1e-4)
 
 
@@ -64,7 +64,7 @@ def test_a_moving_average_forgets_at_its_rate() -> None:
     step, c = Averaged(Add(), rate=0.5), torch.zeros(1)
     state = step.begin(c)
     for d in (1.0, 0.0, 0.0):
-        step.apply_(c, torch.full((1,), d), state)
+        step.apply_(c, torch.full((1,), d), state, Arrival())
     assert float(step.judged(c, state)) == pytest.approx(0.75)
 
 
@@ -114,6 +114,6 @@ def test_easgd_alone_follows_algorithm_one() -> None:
 
 
 def test_another_momentum_reaches_the_piece_that_has_it() -> None:
-    changed = METHODS["mdownpour"].with_momentum(0.5)
+    changed = METHODS["mdownpour"].having(momentum=0.5)
     assert changed.center_step == NesterovCenter(0.5)
-    assert METHODS["eamsgd"].with_momentum(0.5).momentum == 0.5
+    assert METHODS["eamsgd"].having(momentum=0.5).momentum == 0.5

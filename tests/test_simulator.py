@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ray_easgd.algorithms import METHODS
+from ray_easgd.algorithms.count import CountExchange, count
 from ray_easgd.simulator import (
     Cable,
     Clock,
@@ -52,14 +53,23 @@ def test_the_same_seed_gives_the_same_trace(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("period", "center", "worker"), [(1, 0.0108, 0.026), (10, 0.0083, 0.046), (100, 0.0068, 0.057)]
+    ("period", "center", "worker", "center_tolerance"),
+    [
+        (1, 0.010725, 0.024256, 0.012),
+        (10, 0.008125, 0.043901, 0.012),
+        (100, 0.00667, 0.05167, 0.03),
+    ],
 )
-def test_asynchronous_moments_are_the_reference_ones(
-    period: int, center: float, worker: float
+def test_asynchronous_moments_are_the_exact_ones(
+    period: int, center: float, worker: float, center_tolerance: float
 ) -> None:
-    """mathematics.md, 2.2: one worker drawn uniformly per event; the reference is Monte-Carlo."""
+    """mathematics.md, 2.2: one worker drawn uniformly per event; the moment equations, solved.
+
+    Tolerances are three standard errors of this run's length: from seed to seed the center's
+    moment varies by 0.4, 0.4 and 1 %, the workers' by 0.2 %.
+    """
     simulation = flat(
-        problem=Quadratic(size=400, x0=0.0),
+        problem=Quadratic(size=2000, x0=0.0),
         period=period,
         fixed_rate=0.225,
         order="at_snapshot",
@@ -74,7 +84,9 @@ def test_asynchronous_moments_are_the_reference_ones(
 
     seen = simulation.watch(1.0, moments)
     simulation.run(seconds=1000)
-    assert np.mean(seen, axis=0) == pytest.approx([center, worker], rel=0.12)
+    mean = np.mean(seen, axis=0)
+    assert mean[0] == pytest.approx(center, rel=center_tolerance)
+    assert mean[1] == pytest.approx(worker, rel=0.006)
 
 
 def test_downpour_diverges_at_a_period_where_easgd_is_stable() -> None:
@@ -179,6 +191,149 @@ def test_a_pull_begins_as_early_as_the_wire_needs() -> None:
     for worker in simulation.workers:
         assert worker.elastic.counts.exchanges_late <= 1
         assert worker.elastic.counts.exchanges >= 45
+
+
+# -- leaving, and losing the center ------------------------------------------------------------
+
+
+def counting(num_workers: int, **options: object) -> Simulation:
+    """Worker k's pushes are one-hot(k): the center is how many of each were applied."""
+    problem = Quadratic(size=16, x0=0.0, sigma=0.0)
+    settings = {"num_workers": num_workers, "problem": problem, "pace": Pace(jitter=0.2)} | options
+    simulation = Simulation(algorithm=count(0), lr=0.1, **settings)  # type: ignore[arg-type]
+    for k, worker in enumerate(simulation.workers):
+        worker.elastic._exchange = CountExchange(k)
+    return simulation
+
+
+def counted(simulation: Simulation) -> list[int]:
+    """After everybody's goodbye: the center, worker by worker."""
+    for worker in simulation.workers:
+        if worker.alive:
+            simulation.leave(worker)
+    return simulation.center.round().int().tolist()[: len(simulation.workers)]
+
+
+def sent(simulation: Simulation) -> list[int]:
+    return [worker.elastic.counts.exchanges for worker in simulation.workers]
+
+
+def test_whoever_leaves_in_the_middle_has_brought_all_his_steps() -> None:
+    simulation = flat(period=5, cable=Cable(latency_s=0.7), pace=Pace(jitter=0.2))
+    simulation.run(seconds=103)
+    leaver = simulation.workers[0]
+    simulation.leave(leaver)
+    assert list(simulation.hub.children.values()) == ["worker-1", "worker-2", "worker-3"]
+    assert simulation.hub.moving_rate == pytest.approx(0.9 / 3)
+    clock = leaver.elastic.clock
+    simulation.run(seconds=100)
+    for worker in simulation.workers[1:]:
+        simulation.leave(worker)
+    assert leaver.elastic.clock == clock
+    assert simulation.hub.steps == sum(w.elastic.clock for w in simulation.workers)
+
+
+@pytest.mark.parametrize("at_s", [20.2, 21.4, 22.7, 23.5])
+@pytest.mark.parametrize("latency_s", [0.0, 0.4, 2.0])
+@pytest.mark.parametrize("lost_s", [2.0, 11.0])
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_each_push_of_a_survivor_counts_once(
+    num_workers: int, lost_s: float, latency_s: float, at_s: float
+) -> None:
+    """mathematics.md, 2.14: the successor starts from a child's snapshot, and children replay."""
+    simulation = counting(num_workers, period=3, cable=Cable(latency_s=latency_s))
+    for pause_s in (at_s, 30.0):
+        simulation.run(seconds=pause_s)
+        simulation.lose_hub(lost_s)
+        simulation.run(seconds=lost_s)
+    simulation.run(seconds=30)
+    assert simulation.hub.version.epoch == 3
+    assert counted(simulation) == sent(simulation)
+    assert min(sent(simulation)) > 15
+
+
+def test_a_push_that_a_snapshot_has_shown_is_in_the_successor() -> None:
+    """That snapshot has arrived, and is not in use yet, when the center is lost for a moment."""
+    simulation = counting(1, period=3)
+    simulation.run(seconds=20.2)
+    assert simulation.workers[0].elastic._fresh is not None
+    simulation.lose_hub(0.01)
+    simulation.run(seconds=30)
+    assert counted(simulation) == sent(simulation)
+    assert sent(simulation)[0] > 15
+
+
+def test_a_worker_stopped_while_the_center_was_lost_joins_anew() -> None:
+    simulation = counting(3, period=2)
+    simulation.run(seconds=20)
+    stopped, *others = simulation.workers
+    simulation.stop(stopped, seconds=40)
+    simulation.lose_hub(3.0)
+    simulation.run(seconds=30)
+    assert list(simulation.hub.children.values()) == ["worker-1", "worker-2"]
+    simulation.run(seconds=60)
+    assert stopped.elastic.incarnation == 4
+    assert any("worker-0 was taken for dead" in event for event in simulation.story.events)
+    now, done = counted(simulation), sent(simulation)
+    assert now[1:] == done[1:]
+    assert done[0] - 2 <= now[0] <= done[0]
+    assert all(worker.elastic.incarnation < 4 for worker in others)
+
+
+def test_a_worker_stopped_while_the_center_was_lost_keeps_its_number_to_itself() -> None:
+    simulation = counting(2, period=50)
+    simulation.run(seconds=20)
+    late = simulation.join()
+    simulation.stop(late, seconds=20)
+    simulation.lose_hub(1.0)
+    simulation.run(seconds=5)
+    assert simulation.join().elastic.incarnation != late.elastic.incarnation
+
+
+def test_a_center_lost_while_nobody_answers_comes_back_later() -> None:
+    simulation = flat(num_workers=1)
+    simulation.run(seconds=20)
+    simulation.stop(simulation.workers[0], seconds=20)
+    simulation.lose_hub(1.0)
+    simulation.run(seconds=100)
+    assert simulation.hub.version.epoch == 2
+    assert simulation.hub.children
+
+
+@pytest.mark.parametrize("latency_s", [0.0, 0.7])
+@pytest.mark.parametrize("method", [m.name for m in METHODS.values() if not m.sequential])
+def test_nobody_waits_for_a_center_that_is_gone(method: str, latency_s: float) -> None:
+    simulation = flat(method, lr=0.02, period=3, cable=Cable(latency_s=latency_s))
+    for lost_s in (0.5, 3.0, 3.0):
+        simulation.run(seconds=21.9)
+        simulation.lose_hub(lost_s)
+        simulation.run(seconds=lost_s)
+    clocks = [worker.elastic.clock for worker in simulation.workers]
+    simulation.run(seconds=60)
+    assert all(w.elastic.clock > c + 5 for w, c in zip(simulation.workers, clocks, strict=True))
+
+
+def test_nobody_joins_a_center_that_is_gone() -> None:
+    simulation = flat(period=2)
+    simulation.run(seconds=20)
+    simulation.lose_hub(10.0)
+    done = simulation.num_exchanges
+    with pytest.raises(RuntimeError, match="while the center is down"):
+        simulation.join()
+    simulation.run(seconds=9)
+    assert simulation.num_exchanges == done
+
+
+def test_a_stopped_worker_takes_no_part_in_a_round() -> None:
+    simulation = flat("easgd_sync", period=2, cable=Cable(latency_s=0.7), pace=Pace(jitter=0.2))
+    simulation.run(seconds=20)
+    while not simulation.workers[0].blocked:
+        simulation.clock.advance()
+    simulation.stop(simulation.workers[0], seconds=100)
+    before = simulation.workers[0].x.clone(), simulation.workers[0].elastic.counts.exchanges
+    simulation.run(seconds=50)
+    assert simulation.workers[0].elastic.counts.exchanges == before[1]
+    assert torch.equal(simulation.workers[0].x, before[0])
 
 
 def test_the_example_of_the_readme_runs() -> None:

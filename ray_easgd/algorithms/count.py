@@ -7,31 +7,29 @@ one short, a doubled one leaves it one over.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ray_easgd.algorithms.contract import Algorithm, Pushes, State
+from ray_easgd.algorithms.contract import Algorithm, Exchange, State
 
 
 @dataclass(frozen=True, slots=True)
-class CountExchange:
+class CountExchange(Exchange):
     """``d = one_hot(child)``; ``x`` is left alone."""
 
     child: int
-    overwrites: bool = field(default=False, init=False)
-
-    def begin(self, x: Tensor) -> State:
-        return {}
 
     def difference(self, x: Tensor, c: Tensor, state: State, *, moving_rate: float) -> Tensor:
         d = torch.zeros_like(x)
         d[self.child] = 1.0
         return d
 
-    def move_(self, x: Tensor, c: Tensor, d: Tensor, state: State, *, unseen: Pushes) -> None:
-        pass
+    def displacement(
+        self, x: Tensor, c: Tensor, d: Tensor, state: State, *, moving_rate: float
+    ) -> Tensor | None:
+        return None
 
 
 def count(child: int) -> Algorithm:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ray_easgd.algorithms.contract import Algorithm, Pushes, State
+from ray_easgd.algorithms.contract import Algorithm, Arrival, CenterStep, Exchange, Pushes, State
+from ray_easgd.algorithms.diloco import OuterExchange
 
 
 @dataclass(frozen=True, slots=True)
-class DownpourExchange:
+class DownpourExchange(Exchange):
     """``d = x - base``, the steps since the last exchange; then ``x <- c`` as the hub will have it.
 
     The pulled ``c`` may not show this child's latest pushes yet; adding those (``unseen``) gives
     the center after the add, as Algorithm 3 asks, stale only in what others did meanwhile.
     """
 
-    overwrites: bool = field(default=True, init=False)
+    overwrites: ClassVar[bool] = True
 
     def begin(self, x: Tensor) -> State:
         return {"base": x.clone()}
@@ -26,7 +28,7 @@ class DownpourExchange:
     def difference(self, x: Tensor, c: Tensor, state: State, *, moving_rate: float) -> Tensor:
         return x - state["base"]
 
-    def move_(self, x: Tensor, c: Tensor, d: Tensor, state: State, *, unseen: Pushes) -> None:
+    def take_over_(self, x: Tensor, c: Tensor, state: State, *, unseen: Pushes) -> None:
         x.copy_(c)
         for push in unseen:
             x.add_(push)
@@ -34,28 +36,25 @@ class DownpourExchange:
 
 
 @dataclass(frozen=True, slots=True)
-class NesterovCenter:
+class NesterovCenter(CenterStep):
     """MDOWNPOUR's center, the look-ahead point of Nesterov's method (mathematics.md, 2.5):
 
     ``v <- delta v + d; c <- c + delta v + d`` with ``d = -lr g``, as the erratum has it. The
-    paper prints ``c <- c + delta v``, which never moves at delta = 0: ``as_printed``.
+    paper prints ``c <- c + delta v``, which never moves at delta = 0: ``as_printed``. Gradients
+    belong at ``c``, so its workers take over the center that *shows* their push.
     """
 
     momentum: float
     as_printed: bool = False
-    additive: bool = field(default=False, init=False)
 
     def begin(self, c: Tensor) -> State:
         return {"v": torch.zeros_like(c)}
 
-    def apply_(self, c: Tensor, d: Tensor, state: State) -> None:
+    def apply_(self, c: Tensor, d: Tensor, state: State, arrival: Arrival) -> None:
         v = state["v"].mul_(self.momentum).add_(d)
         c.add_(v, alpha=self.momentum)
         if not self.as_printed:
             c.add_(d)
-
-    def judged(self, c: Tensor, state: State) -> Tensor:
-        return c
 
 
 DOWNPOUR = Algorithm(
@@ -90,6 +89,7 @@ MDOWNPOUR = replace(
     name="mdownpour",
     summary="DOWNPOUR with Nesterov momentum in the center; period 1",
     source="paper, algorithms 4 and 5, corrected",
+    exchange=OuterExchange(),
     center_step=NesterovCenter(0.9),
     conserves="none",
     period=1,

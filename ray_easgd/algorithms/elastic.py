@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import Tensor
 
-from ray_easgd.algorithms.contract import Algorithm, Pushes, State
+from ray_easgd.algorithms.contract import Algorithm, Exchange, State
 
 
 @dataclass(frozen=True, slots=True)
-class ElasticExchange:
+class ElasticExchange(Exchange):
     """``d = alpha (x - c)``; the child moves by ``-d`` and the hub by ``+d``.
 
     Invariant: ``x + c`` is the same before and after, so no mass is made or lost.
     """
 
-    overwrites: bool = field(default=False, init=False)
-
-    def begin(self, x: Tensor) -> State:
-        return {}
+    elastic: ClassVar[bool] = True
 
     def difference(self, x: Tensor, c: Tensor, state: State, *, moving_rate: float) -> Tensor:
         return (x - c).mul_(moving_rate)
-
-    def move_(self, x: Tensor, c: Tensor, d: Tensor, state: State, *, unseen: Pushes) -> None:
-        x.sub_(d)
 
 
 EASGD = Algorithm(
@@ -50,4 +45,13 @@ EAMSGD = Algorithm(
     period=10,
     lr=0.01,
     momentum=0.9,
+)
+
+EASGD_SYNC = replace(
+    EASGD,
+    name="easgd_sync",
+    summary="EASGD in lockstep (Jacobi): the center moves once all have pushed",
+    source="paper, section 3; thesis chapter 2",
+    rounds="together",
+    order="at_snapshot",
 )

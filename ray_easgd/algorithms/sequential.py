@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ray_easgd.algorithms.contract import Algorithm, Pushes, State
+from ray_easgd.algorithms.contract import Algorithm, Exchange, State
 
 
 @dataclass(frozen=True, slots=True)
-class FollowExchange:
+class FollowExchange(Exchange):
     """``d = x - base``; ``x`` is left alone: the center is the worker's path, period by period."""
-
-    overwrites: bool = field(default=False, init=False)
 
     def begin(self, x: Tensor) -> State:
         return {"base": x.clone()}
@@ -21,8 +19,11 @@ class FollowExchange:
     def difference(self, x: Tensor, c: Tensor, state: State, *, moving_rate: float) -> Tensor:
         return x - state["base"]
 
-    def move_(self, x: Tensor, c: Tensor, d: Tensor, state: State, *, unseen: Pushes) -> None:
+    def displacement(
+        self, x: Tensor, c: Tensor, d: Tensor, state: State, *, moving_rate: float
+    ) -> Tensor | None:
         state["base"].add_(d)
+        return None
 
 
 SGD = Algorithm(

@@ -1,7 +1,8 @@
 """A virtual cluster: the objects that the actors run, on a clock of its own."""
 
 from ray_easgd.simulator.clock import Clock
-from ray_easgd.simulator.fleet import Pace, SimulatedWorker, Simulation
+from ray_easgd.simulator.fleet import Simulation
+from ray_easgd.simulator.parts import Level, Pace, SimulatedWorker
 from ray_easgd.simulator.problems import DoubleWell, GammaQuadratic, Problem, Quadratic
 from ray_easgd.simulator.wire import Cable, SimulatedLink
 
@@ -10,6 +11,7 @@ __all__ = [
     "Clock",
     "DoubleWell",
     "GammaQuadratic",
+    "Level",
     "Pace",
     "Problem",
     "Quadratic",

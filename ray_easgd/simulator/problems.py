@@ -20,6 +20,10 @@ class Problem(Protocol):
         """One noisy gradient at ``x``."""
         ...
 
+    def value(self, x: Tensor) -> dict[str, float]:
+        """How good ``x`` is, by name."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quadratic:
@@ -32,14 +36,23 @@ class Quadratic:
     sigma: float = 1.0
     x0: float = 1.0
     size: int = 1
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def curvature(self) -> float:
+        """``h``."""
+        return self.h
 
     def start(self) -> Tensor:
-        return torch.full((self.size,), self.x0)
+        return torch.full((self.size,), self.x0, dtype=self.dtype)
 
     def gradient(self, x: Tensor, noise: torch.Generator) -> Tensor:
         if not self.sigma:
             return self.h * x
-        return self.h * x - self.sigma * torch.randn(x.shape, generator=noise)
+        return self.h * x - self.sigma * torch.randn(x.shape, generator=noise, dtype=x.dtype)
+
+    def value(self, x: Tensor) -> dict[str, float]:
+        return _second_moment(x, self.h)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +67,11 @@ class GammaQuadratic:
     x0: float = 1.0
     size: int = 1
 
+    @property
+    def curvature(self) -> float:
+        """The mean of the noise, ``lambda / omega``."""
+        return self.lam / self.om
+
     def start(self) -> Tensor:
         return torch.full((self.size,), self.x0)
 
@@ -61,6 +79,9 @@ class GammaQuadratic:
         shape = torch.full(x.shape, self.lam)
         xi = torch._standard_gamma(shape, generator=noise)  # noqa: SLF001  the seeded sampler
         return xi / self.om * x
+
+    def value(self, x: Tensor) -> dict[str, float]:
+        return _second_moment(x, self.curvature)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,3 +106,15 @@ class DoubleWell:
         if self.sigma:
             gradient += self.sigma * torch.randn(x.shape, generator=noise)
         return gradient
+
+    def value(self, x: Tensor) -> dict[str, float]:
+        loss = float((1.0 - x[0].square()).square() / 4.0)
+        if self.saddle:
+            loss += float(x[1].square() / 2.0)
+        return {"loss": loss, "x": float(x[0])}
+
+
+def _second_moment(x: Tensor, curvature: float) -> dict[str, float]:
+    """Mean over the coordinates, which are repetitions of one dimension."""
+    moment = float(x.double().square().mean())
+    return {"loss": curvature * moment / 2.0, "second_moment": moment}

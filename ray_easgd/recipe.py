@@ -1,0 +1,105 @@
+"""From a configuration to the algorithm it asks for, with what contradicts it refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray_easgd.algorithms import Algorithm, find_method
+from ray_easgd.algorithms.contract import Order
+from ray_easgd.algorithms.staleness import weighted
+from ray_easgd.algorithms.two_rate import JacobiExchange, in_scheme
+from ray_easgd.config import Config
+from ray_easgd.errors import BadConfig
+from ray_easgd.sections import AlgorithmSection
+
+_SETTINGS = ("momentum", "center_rate", "outer_lr", "as_printed")
+
+
+def algorithm_of(config: Config) -> Algorithm:
+    """The method of ``config.algorithm`` with its settings; BadConfig for one it does not have."""
+    section = config.algorithm
+    algorithm = find_method(section.name)
+    _refuse_many_workers_for_one(algorithm, config)
+    if section.scheme is not None:
+        algorithm = _in_scheme(algorithm, section)
+    for name in _SETTINGS:
+        value = getattr(section, name)
+        if value is not None:
+            algorithm = _having(algorithm, name, value)
+    weighted(algorithm.center_step, section.staleness_power)
+    _refuse_impossible_order(algorithm, section)
+    _refuse_two_periods(config)
+    return algorithm
+
+
+def order_of(config: Config, algorithm: Algorithm) -> Order:
+    """``algorithm.order``, or the method's own."""
+    return config.algorithm.order or algorithm.order
+
+
+def _having(algorithm: Algorithm, name: str, value: Any) -> Algorithm:
+    has = algorithm.momentum if name == "momentum" else name in algorithm.settings()
+    if not has:
+        remedies = {
+            "momentum": "Set optimizer.momentum, or take a method with momentum, as eamsgd.",
+            "center_rate": "Take algorithm.name=two_rate or gauss_seidel.",
+            "outer_lr": "Take algorithm.name=diloco or diloco_async.",
+            "as_printed": "Take algorithm.name=mdownpour.",
+        }
+        raise BadConfig(
+            f"algorithm.{name}",
+            value,
+            f"{algorithm.name} has no {name.replace('_', ' ')} of its own",
+            remedies[name],
+        )
+    return algorithm.having(**{name: value})
+
+
+def _in_scheme(algorithm: Algorithm, section: AlgorithmSection) -> Algorithm:
+    if not isinstance(algorithm.exchange, JacobiExchange):
+        raise BadConfig(
+            "algorithm.scheme",
+            section.scheme,
+            f"{algorithm.name} has one order only",
+            "Leave it away, or take algorithm.name=two_rate or gauss_seidel.",
+        )
+    assert section.scheme is not None
+    return in_scheme(algorithm, section.scheme)
+
+
+def _refuse_many_workers_for_one(algorithm: Algorithm, config: Config) -> None:
+    bounds = config.fleet.bounds
+    if algorithm.sequential and bounds and bounds[1] > 1:
+        raise BadConfig(
+            "fleet.workers",
+            config.fleet.workers,
+            f"{algorithm.name} is sequential: one worker",
+            "Leave fleet.workers away, or take algorithm.name=easgd or eamsgd.",
+        )
+
+
+def _refuse_two_periods(config: Config) -> None:
+    if config.topology.levels and config.algorithm.period is not None:
+        raise BadConfig(
+            "algorithm.period",
+            config.algorithm.period,
+            "topology.levels have periods of their own",
+            "Leave it away, and set the period of each level.",
+        )
+
+
+def _refuse_impossible_order(algorithm: Algorithm, section: AlgorithmSection) -> None:
+    if section.order == "at_snapshot" and algorithm.exchange.overwrites:
+        raise BadConfig(
+            "algorithm.order",
+            section.order,
+            f"{algorithm.name} takes over the center, which a gradient in between would undo",
+            "Leave algorithm.order away.",
+        )
+    if algorithm.fixed_order and section.order not in (None, algorithm.order):
+        raise BadConfig(
+            "algorithm.order",
+            section.order,
+            f"{algorithm.name} in this scheme is defined by the order {algorithm.order}",
+            "Leave it away, or choose another algorithm.scheme.",
+        )
