@@ -1,188 +1,154 @@
-"""The center's process: a mailbox for the hub, and its published snapshots.
+"""The center's process: a mailbox for one hub, or for several where the vector travels in slices.
 
 Three concurrency groups: ``data`` moves vectors, ``control`` answers joins and status, so that a
 question never queues behind a push, and ``rounds`` holds the calls of children that wait for
-others. One lock makes each call on the hub atomic.
+others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from threading import Condition, Lock
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import ray
 import torch
 
+from actors.hub_slice import HubSlice, HubStatus, Published, PublishedCoded, joined
 from actors.lifecycle import as_actor
 from actors.process import settle_in
-from ray_easgd.hub import Hub, HubOptions
+from ray_easgd.hub import HubOptions
 from ray_easgd.parameters import Slot
-from ray_easgd.progress import Progress
-from ray_easgd.protocol import PushHeader, PushReply, SnapshotHeader, Version
+from ray_easgd.protocol import Interval, PushHeader, PushReply, SnapshotHeader, WireFormat
+from ray_easgd.shared_hub import Place
 from ray_easgd.trace import Record
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
-Published = tuple[SnapshotHeader, list[Any]]
-"""A snapshot's header, and one ObjectRef to its vector of shape (n,). In a list, so that Ray
-hands the reference on instead of fetching the vector."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HubStatus:
-    """A hub at a glance."""
-
-    version: Version
-    steps: int
-    progress: Progress
-    children: dict[int, str]
-    moving_rate: float
-    duplicates: int
-    refused: int
-    snapshots: int
-    num_parameters: int
+    from ray_easgd.codec import Coded
 
 
 class Center:
-    """The actor that holds the center variable."""
+    """The actor that holds the center variable, or one shard of it.
 
-    def __init__(self, run: str, options: HubOptions) -> None:
+    ``part`` is the slice a call is about, 0 where the vector travels whole.
+    """
+
+    def __init__(self, run: str, options: HubOptions, fragments: int = 1) -> None:
         settle_in()
         self._run = run
-        self._lock = Lock()
-        self._moved = Condition(self._lock)
-        self._begin(options)
+        self._node = ray.get_runtime_context().get_node_id()
+        self._slices = [HubSlice(options) for _ in range(fragments)]
 
     def __repr__(self) -> str:
         return f"Center({self._run})"
 
     @ray.method(concurrency_group="data")
     def begin(self, options: HubOptions) -> None:
-        """Start over with a new hub: a process may serve several runs, one after another."""
-        with self._lock:
-            self._begin(options)
+        """Start over with one new hub: a process may serve several runs, one after another."""
+        for part in self._slices:
+            part.close()
+        self._slices = [HubSlice(options)]
 
     @ray.method(concurrency_group="control")
     def join(
-        self, child: str, vector: np.ndarray, layout: Sequence[Slot]
-    ) -> tuple[int, SnapshotHeader, list[Any]]:
-        """Admit a child's new life: its incarnation, and the center as it is."""
-        with self._lock:
-            incarnation = self._hub.admit(child, torch.from_numpy(vector), layout)
-            self._moved.notify_all()  # a turn may begin with it
-            return incarnation, *self._publish()
+        self,
+        child: str,
+        vector: np.ndarray,
+        layout: Sequence[Slot],
+        part: int = 0,
+        near: str | None = None,
+    ) -> tuple[int, SnapshotHeader, list[ray.ObjectRef[np.ndarray]], Place | None]:
+        """Admit a child's new life: its incarnation, and the center as it is.
+
+        ``near`` is the node of a child that could exchange in the hub's own memory; where that is
+        ours it gets a place there instead of a snapshot.
+        """
+        return self._slices[part].join(child, vector, layout, is_near=near == self._node)
 
     @ray.method(concurrency_group="control")
-    def leave(self, incarnation: int) -> None:
-        """A child's goodbye."""
-        with self._lock:
-            self._hub.dismiss(incarnation)
-            self._moved.notify_all()
+    def leave(self, incarnation: int, part: int, intervals: tuple[Interval, ...]) -> None:
+        """A child's goodbye, with the data that nothing else has carried."""
+        self._slices[part].leave(incarnation, intervals)
 
     @ray.method(concurrency_group="control")
     def lose(self, child: str) -> list[int]:
         """A child's process is gone: its lives end here, and late pushes of theirs are refused."""
-        with self._lock:
-            lives = [i for i, name in self._hub.children.items() if name == child]
-            for incarnation in lives:
-                self._hub.dismiss(incarnation, lost=True)
-            self._moved.notify_all()
-            return lives
+        return [life for part in self._slices for life in part.lose(child)]
+
+    @ray.method(concurrency_group="control")
+    def collect(self, part: int) -> None:
+        """Read what children exchanged in the hub's memory."""
+        self._slices[part].collect()
 
     @ray.method(concurrency_group="control")
     def status(self) -> HubStatus:
         """The hub at a glance."""
-        with self._lock:
-            hub = self._hub
-            return HubStatus(
-                version=hub.version,
-                steps=hub.steps,
-                progress=hub.progress.copy(),
-                children=hub.children,
-                moving_rate=hub.moving_rate,
-                duplicates=hub.duplicates,
-                refused=hub.refused,
-                snapshots=self._num_published,
-                num_parameters=0 if hub.vector is None else hub.vector.numel(),
-            )
+        return joined([part.status() for part in self._slices])
 
     @ray.method(concurrency_group="control")
     def layout(self) -> tuple[Slot, ...]:
         """Where each named parameter lies in the vector; empty until a child has joined."""
-        return self._hub.layout
+        return self._slices[0].layout()
 
     @ray.method(concurrency_group="control")
     def take_trace(self) -> list[Record]:
         """What shaped the center since the last time this was asked."""
-        with self._lock:
-            return self._hub.take_trace()
+        return self._slices[0].take_trace()
 
     @ray.method(concurrency_group="control")
     def ledger_error(self) -> float | None:
-        """The edge ledger's relative gap; None where the ledger is off."""
-        with self._lock:
-            return self._hub.ledger_error()
+        """The edge ledger's relative gap, of the worst slice; None where the ledger is off."""
+        gaps = [part.ledger_error() for part in self._slices]
+        return max((gap for gap in gaps if gap is not None), default=None)
 
     @ray.method(concurrency_group="data")
-    def push(self, header: PushHeader, d: np.ndarray) -> PushReply:
+    def push(self, header: PushHeader, d: np.ndarray | Coded, part: int) -> PushReply:
         """Apply one elastic difference, exactly once."""
-        with self._lock:
-            reply = self._hub.apply(header, torch.from_numpy(d))
-            self._moved.notify_all()
-            return reply
+        payload = torch.from_numpy(d) if isinstance(d, np.ndarray) else d
+        return self._slices[part].push(header, payload)
 
     @ray.method(concurrency_group="data")
-    def pull(self) -> Published:
-        """The newest snapshot. One put per version, however many pull it."""
-        with self._lock:
-            return self._publish()
+    def pull(self, part: int) -> Published:
+        """The newest snapshot of a slice. One put per version, however many pull it."""
+        return self._slices[part].pull()
+
+    @ray.method(concurrency_group="data")
+    def pull_coded(self, part: int, wire_format: WireFormat) -> PublishedCoded:
+        """The same, as a difference to a base that all children share."""
+        return self._slices[part].pull_coded(wire_format)
 
     @ray.method(concurrency_group="rounds")
-    def pull_shown(self, incarnation: int, sequence: int) -> Published:
+    def pull_shown(
+        self, incarnation: int, sequence: int, part: int, wire_format: WireFormat
+    ) -> Published | PublishedCoded:
         """The snapshot this child waits for: one that shows its push, in its turn.
 
-        It wakes with each push, goodbye and loss, so a dead child holds nobody up. However many
-        wait here, pushes come in by another group, so the calls queued behind are served in time.
+        However many wait here, pushes come in by another group, so the calls queued behind are
+        served in time.
         """
-        with self._moved:
-            self._moved.wait_for(lambda: self._hub.shows(incarnation, sequence))
-            return self._publish()
+        return self._slices[part].pull_shown(incarnation, sequence, wire_format)
 
     @ray.method(concurrency_group="data")
     def pull_judged(self) -> Published:
-        """What is tested and kept: the newest snapshot, or the average that the method keeps."""
-        with self._lock:
-            if self._hub.judged is self._hub.vector:
-                return self._publish()
-            judged = self._hub.judged
-            assert judged is not None, "no child has brought a vector yet"
-            return self._hub.header(), [ray.put(judged.numpy())]
-
-    def _begin(self, options: HubOptions) -> None:
-        self._hub = Hub(options)
-        self._published: Published | None = None
-        self._num_published = 0
-
-    def _publish(self) -> Published:
-        """Header and vector as one cut; the caller holds the lock.
-
-        The header is renewed even where the vector is not: the moving rate follows joins.
-        """
-        header = self._hub.header()
-        if self._published is None or self._published[0].version != header.version:
-            assert self._hub.vector is not None, "no child has brought a vector yet"
-            vector = ray.put(self._hub.vector.numpy())
-            self._num_published += 1
-            self._published = (header, [vector])
-        return header, self._published[1]
+        """What is tested and kept, all slices of it, with the header of the first."""
+        parts = [part.pull_judged() for part in self._slices]
+        samples = sum(header.samples for header, _ in parts)
+        header = replace(parts[0][0], samples=samples)
+        return header, [reference for _, references in parts for reference in references]
 
 
-def start_center(run: str, options: HubOptions, *, num_children: int = 16) -> ActorProxy[Center]:
-    """Start the center's actor.
+def start_center(
+    run: str,
+    options: HubOptions,
+    *,
+    num_children: int = 16,
+    fragments: int = 1,
+    shard: int = 0,
+) -> ActorProxy[Center]:
+    """Start the center's actor, or one ``shard`` of it; shards go to different nodes.
 
     Every child may wait for its turn in a thread of ``rounds``, with room for twice as many as are
     expected: whose turn it is must not queue behind those who come later.
@@ -190,11 +156,13 @@ def start_center(run: str, options: HubOptions, *, num_children: int = 16) -> Ac
     ``max_restarts=0``: a restarted actor would come back empty and be mistaken for the center.
     ``max_task_retries=0``: children number and replay their pushes themselves.
     """
+    waiting = max(16, 2 * num_children) * fragments
     return as_actor(
         Center,
-        name=f"{run}:center",
-        concurrency_groups={"control": 2, "data": 1, "rounds": max(16, 2 * num_children)},
+        name=f"{run}:center" + (f"-{shard}" if shard else ""),
+        concurrency_groups={"control": 2, "data": 1, "rounds": waiting},
         num_cpus=0,
         max_restarts=0,
         max_task_retries=0,
-    ).remote(run, options)
+        scheduling_strategy="SPREAD" if shard else "DEFAULT",
+    ).remote(run, options, fragments)

@@ -15,12 +15,14 @@ import ray
 
 from actors.lifecycle import as_actor
 from ray_easgd.leases import LeaseBook
+from ray_easgd.progress import Progress
 from ray_easgd.protocol import Interval
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
-    from actors.center import Center, HubStatus
+    from actors.center import Center
+    from actors.hub_slice import HubStatus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,9 +77,13 @@ class Controller:
     """The actor that owns the lease book and the notes."""
 
     def __init__(
-        self, run: str, center: ActorProxy[Center], total_samples: int | None, bounded: bool
+        self,
+        run: str,
+        centers: tuple[ActorProxy[Center], ...],
+        total_samples: int | None,
+        bounded: bool,
     ) -> None:
-        self._run, self._center = run, center
+        self._run, self._centers = run, centers
         self._total, self._bounded = total_samples, bounded
         self._lock = Lock()
         self._book: LeaseBook | None = None
@@ -140,13 +146,13 @@ class Controller:
             self._notes.extend(notes)
 
     @ray.method
-    def observe(self, hub: HubStatus) -> tuple[Book, list[Note], list[WorkerStatus]]:
-        """Take the hub's word on what has been trained; give what came in since last time."""
+    def observe(self, *hubs: HubStatus) -> tuple[Book, list[Note], list[WorkerStatus]]:
+        """Take the hubs' word on what has been trained; give what came in since last time."""
         with self._lock:
             notes, self._notes = self._notes, []
             if self._book is None:
                 return Book(opened=False), notes, list(self._workers.values())
-            self._book.observe(hub.progress)
+            self._book.observe(Progress.union(hub.progress for hub in hubs))
             book = Book(
                 opened=True,
                 done=self._book.done,
@@ -158,11 +164,16 @@ class Controller:
     def _look(self) -> None:
         """Take the hub's newest word. Learns of the center's death at once."""
         assert self._book is not None
-        self._book.observe(ray.get(self._center.status.remote()).progress)
+        hubs = ray.get([center.status.remote() for center in self._centers])
+        self._book.observe(Progress.union(hub.progress for hub in hubs))
 
 
 def start_controller(
-    run: str, center: ActorProxy[Center], *, total_samples: int | None, bounded: bool
+    run: str,
+    centers: tuple[ActorProxy[Center], ...],
+    *,
+    total_samples: int | None,
+    bounded: bool,
 ) -> ActorProxy[Controller]:
     """Start the controller's actor.
 
@@ -176,4 +187,4 @@ def start_controller(
         num_cpus=0,
         max_restarts=0,
         max_concurrency=4,
-    ).remote(run, center, total_samples, bounded)
+    ).remote(run, centers, total_samples, bounded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from ray_easgd.task import Task
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
-    from actors.center import Published
+    from actors.hub_slice import Published
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +38,12 @@ class Evaluation:
     took_s: float
 
 
+def whole(shards: Sequence[Published]) -> np.ndarray:
+    """The vector of shape (n,), its slices fetched and joined."""
+    slices = ray.get([ref for _, refs in shards for ref in refs])
+    return slices[0] if len(slices) == 1 else np.concatenate(slices)
+
+
 class Evaluator:
     """The actor that holds a model of its own, loaded with one snapshot after another."""
 
@@ -49,21 +56,21 @@ class Evaluator:
         self._model.eval()
 
     @ray.method
-    def evaluate(self, published: Published) -> tuple[Evaluation, dict[str, np.ndarray]]:
+    def evaluate(self, *shards: Published) -> tuple[Evaluation, dict[str, np.ndarray]]:
         """Test one snapshot of the center on the validation and the test set.
 
         Also gives what a checkpoint of it needs beside the vector.
         """
         began = time.monotonic()
-        header, (ref,) = published
-        self._vector.load_(torch.from_numpy(ray.get(ref)))
+        self._vector.load_(torch.from_numpy(whole(shards)))
+        header = shards[0][0]
         model, task = self._model, self._task
         renew_buffers(model, task)
         val_loss, val_accuracy = evaluate(model, task, task.data.validation)
         test_loss, test_accuracy = evaluate(model, task, task.data.test)
         evaluation = Evaluation(
             version=header.version,
-            samples=header.samples,
+            samples=sum(header.samples for header, _ in shards),
             val_loss=val_loss,
             val_accuracy=val_accuracy,
             test_loss=test_loss,

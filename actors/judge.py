@@ -6,7 +6,7 @@ A failing evaluator costs the run its tests, never its training: it is reported 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ray import ObjectRef
     from ray.actor import ActorProxy
 
-    from actors.center import Center, Published
+    from actors.center import Center
+    from actors.hub_slice import Published
 
 Judgement = tuple[Evaluation, dict[str, Any]]
 
@@ -34,12 +35,12 @@ class Judge:
         run: str,
         task: Task,
         config: Config,
-        center: ActorProxy[Center],
+        centers: tuple[ActorProxy[Center], ...],
         *,
         on_evaluation: Callable[[Evaluation], None],
         on_failure: Callable[[str], None],
     ) -> None:
-        self._section, self._center = config.evaluation, center
+        self._section, self._centers = config.evaluation, centers
         self._on_evaluation, self._on_failure = on_evaluation, on_failure
         self._handle = start_evaluator(run, task, config)
         self._under_way: ObjectRef[Judgement] | None = None
@@ -57,15 +58,16 @@ class Judge:
         now = time.monotonic()
         self._after = min(self._after, now + self._section.interval_s)
         if now >= self._after:
-            self._under_way = self._handle.evaluate.remote(self._center.pull_judged.remote())
+            shards = [center.pull_judged.remote() for center in self._centers]
+            self._under_way = self._handle.evaluate.remote(*shards)
 
-    def last(self, published: Published) -> dict[str, Any]:
-        """Test this snapshot and wait; returns what its checkpoint needs beside the vector."""
+    def last(self, shards: Sequence[Published]) -> dict[str, Any]:
+        """Test these snapshots and wait; returns what a checkpoint needs beside the vector."""
         if self._under_way is not None:
             self._take()
         if self._failed:
             return {}
-        self._under_way = self._handle.evaluate.remote(published)
+        self._under_way = self._handle.evaluate.remote(*shards)
         return self._take()
 
     def end(self) -> None:

@@ -1,12 +1,16 @@
-"""A child's edge through Ray's object store: snapshots come in, differences go out, both in the
-background and at the same time, so that a link carries both directions at once."""
+"""A child's edge to its hub: through the hub's own memory where both are on one node.
+
+Elsewhere through Ray's object store: snapshots come in, differences go out, both in the
+background and at the same time, so that a line carries both directions at once.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import ray
@@ -14,32 +18,82 @@ import torch
 from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 from torch import Tensor
 
-from ray_easgd.errors import HubLost
+from ray_easgd.errors import BadCluster, HubLost
+from ray_easgd.in_place import read_center
 from ray_easgd.link import Snapshot
 from ray_easgd.parameters import Slot
-from ray_easgd.protocol import PushHeader, PushReply
+from ray_easgd.protocol import PushHeader, PushReply, Version, WireFormat
+from ray_easgd.wire import Payload, warm_up
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
     from actors.center import Center
+    from actors.hub_slice import PublishedCoded
+    from ray_easgd.codec import Coded
+    from ray_easgd.shared.desk import Desk
+    from ray_easgd.shared.segment import Segment
 
+Transport = Literal["auto", "shared_memory", "object_store"]
 T = TypeVar("T")
 
 
-class ObjectStoreLink:
-    """One worker's edge to its hub. Two threads wait for Ray; the training thread never does."""
+def open_link(
+    hub: ActorProxy[Center],
+    child: str,
+    *,
+    transport: Transport = "auto",
+    wire_format: WireFormat = "float32",
+    part: int = 0,
+    can_share: bool = True,
+) -> HubLink:
+    """An edge to slice ``part`` of a hub, by the transport that suits where the two are.
 
-    def __init__(self, hub: ActorProxy[Center], child: str) -> None:
-        self._hub, self._child = hub, child
+    ``can_share``: whether the method, and where ``x`` lies, allow exchanges in the hub's memory.
+    """
+    near = None
+    if can_share and transport != "object_store":
+        near = ray.get_runtime_context().get_node_id()
+    must_share = transport == "shared_memory"
+    return HubLink(hub, child, part, wire_format, near=near, must_share=must_share)
+
+
+class HubLink:
+    """One worker's edge to its hub. Two threads wait for Ray; the training thread never does.
+
+    Where the hub is on this node and gives the child a place in its memory (``desk``), the link
+    only says hello and goodbye.
+    """
+
+    def __init__(
+        self,
+        hub: ActorProxy[Center],
+        child: str,
+        part: int = 0,
+        wire_format: WireFormat = "float32",
+        *,
+        near: str | None = None,
+        must_share: bool = False,
+    ) -> None:
+        self._hub: Any = hub  # Ray types no arguments that have defaults
+        self._child, self._part = child, part
+        self._format: WireFormat = wire_format
+        self._near, self._must_share = near, must_share
         self._incarnation = 0
+        self.desk: Desk | None = None
+        self._segment: Segment
+        self._base: tuple[Version, Tensor] | None = None
         self._pulls = ThreadPoolExecutor(1, thread_name_prefix="pull")
         self._pushes = ThreadPoolExecutor(1, thread_name_prefix="push")
         self._pulling: Future[Snapshot] | None = None
         self._pushing: deque[Future[PushReply]] = deque()
 
-    def join(self, vector: Tensor, layout: Sequence[Slot]) -> tuple[int, Snapshot]:
-        future = self._pulls.submit(self._join, vector.numpy(), tuple(layout))
+    def join(
+        self, vector: Tensor, layout: Sequence[Slot], *, ledger_seed: int | None = None
+    ) -> tuple[int, Snapshot]:
+        self._close_desk()
+        warm_up(self._format)
+        future = self._pulls.submit(self._join, vector.numpy(), tuple(layout), ledger_seed)
         wait([future])
         self._incarnation, snapshot = _result(future)
         return self._incarnation, snapshot
@@ -54,7 +108,7 @@ class ObjectStoreLink:
         future, self._pulling = self._pulling, None
         return _result(future)
 
-    def push(self, header: PushHeader, d: Tensor) -> None:
+    def push(self, header: PushHeader, d: Payload) -> None:
         self._pushing.append(self._pushes.submit(self._send, header, d))
 
     def replies(self) -> list[PushReply]:
@@ -68,38 +122,96 @@ class ObjectStoreLink:
         return bool(self._pushing)
 
     def drain(self, *, pulls: bool = True) -> None:
+        """Where the child has a desk: wait until the hub has read what it wrote there."""
+        if self.desk is not None:
+            _result(self._pushes.submit(_insist, lambda: self._hub.collect.remote(self._part)))
+            return
         under_way: list[Future[Any]] = [*self._pushing]
         wait(under_way + ([self._pulling] if pulls and self._pulling else []))
 
     def leave(self) -> None:
-        """Also ends the two threads."""
-        self._hub.leave.remote(self._incarnation)
+        """Also ends the two threads, and lets go of the hub's memory."""
+        untold = self.desk.pending_progress() if self.desk else ()
+        self._hub.leave.remote(self._incarnation, self._part, untold)
         self.close()
 
     def close(self) -> None:
-        """End the two threads without a goodbye."""
+        """End without a goodbye."""
+        self._close_desk()
         self._pulls.shutdown(wait=False, cancel_futures=True)
         self._pushes.shutdown(wait=False, cancel_futures=True)
 
-    def _join(self, vector: np.ndarray, layout: tuple[Slot, ...]) -> tuple[int, Snapshot]:
+    def _close_desk(self) -> None:
+        if self.desk is not None:
+            self.desk.close()
+            self._segment.close()
+            self.desk = None
+
+    def _join(
+        self, vector: np.ndarray, layout: tuple[Slot, ...], ledger_seed: int | None
+    ) -> tuple[int, Snapshot]:
         """A join whose answer was lost is made again: the life nobody heard of takes no step."""
-        incarnation, header, (ref,) = _insist(
-            lambda: self._hub.join.remote(self._child, vector, layout)
+        near = self._near
+        while True:
+            hello = self._child, vector, layout, self._part, near
+            incarnation, header, refs, place = _insist(partial(self._hub.join.remote, *hello))
+            if place is None:
+                if self._must_share:
+                    raise self._cannot_share("the hub has no place for it; is it on this node?")
+                return incarnation, Snapshot(header, torch.from_numpy(ray.get(refs[0])))
+            from ray_easgd.shared.segment import SharedMemoryUnavailable
+
+            try:
+                self._segment, desk = place.open(incarnation, ledger_seed=ledger_seed)
+            except SharedMemoryUnavailable as error:
+                if self._must_share:
+                    raise self._cannot_share(str(error)) from error
+                self._hub.leave.remote(incarnation, self._part, ())
+                near = None  # as if the hub were far away
+                continue
+            self.desk = desk
+            return incarnation, Snapshot(header, read_center(desk, len(vector)))
+
+    def _cannot_share(self, reason: str) -> BadCluster:
+        return BadCluster(
+            "exchange.transport",
+            "shared_memory",
+            f"{self._child} cannot exchange in its hub's memory: {reason}",
+            "Set exchange.transport=auto, which takes the object store there.",
         )
-        return incarnation, Snapshot(header, torch.from_numpy(ray.get(ref)))
 
     def _fetch(self, showing: int | None) -> Snapshot:
-        hub, incarnation = self._hub, self._incarnation
-        if showing is None:
-            header, (ref,) = _insist(hub.pull.remote)
+        part, form = self._part, self._format
+        if showing is not None:
+            mine = self._incarnation, showing
+            answer = _insist(lambda: self._hub.pull_shown.remote(*mine, part, form))
+        elif form == "float32":
+            answer = _insist(lambda: self._hub.pull.remote(part))
         else:
-            header, (ref,) = _insist(lambda: hub.pull_shown.remote(incarnation, showing))
+            answer = _insist(lambda: self._hub.pull_coded.remote(part, form))
+        if form != "float32":
+            return self._decoded(answer)
+        header, (ref,) = answer
         return Snapshot(header, torch.from_numpy(ray.get(ref)))
 
-    def _send(self, header: PushHeader, d: Tensor) -> PushReply:
+    def _decoded(self, answer: PublishedCoded) -> Snapshot:
+        """The base is fetched once, and kept until the hub has a newer one."""
+        from ray_easgd.codec import decode_onto
+
+        num_bytes = 0
+        if self._base is None or self._base[0] != answer.base:
+            self._base = answer.base, torch.from_numpy(ray.get(answer.base_ref[0]))
+            num_bytes = self._base[1].nbytes
+        base = self._base[1]
+        if not answer.coded:
+            return Snapshot(answer.header, base, num_bytes)
+        coded: Coded = ray.get(answer.coded[0])
+        return Snapshot(answer.header, decode_onto(base, coded), num_bytes + coded.nbytes)
+
+    def _send(self, header: PushHeader, d: Payload) -> PushReply:
         """Sent until answered: the hub knows by its number whether it had applied it."""
-        array = ray.put(d.numpy())
-        reply: PushReply = _insist(lambda: self._hub.push.remote(header, array))
+        payload = ray.put(d.numpy() if isinstance(d, Tensor) else d)
+        reply: PushReply = _insist(lambda: self._hub.push.remote(header, payload, self._part))
         return reply
 
 

@@ -13,9 +13,9 @@ import ray
 from ray.exceptions import RayError
 
 from actors.controller import Note, WorkerStatus
-from ray_easgd.elastic import Elastic
 from ray_easgd.protocol import Interval
 from ray_easgd.session import Session
+from ray_easgd.slices import Slices
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -136,7 +136,7 @@ class ControllerReporter:
             self._rate = (clock - self._sent_step) / (now - self._sent_at) if self._sent_at else 0.0
             self._sent_step, self._sent_at = clock, now
 
-    def _status(self, session: Session, tie: Elastic) -> WorkerStatus:
+    def _status(self, session: Session, tie: Slices) -> WorkerStatus:
         nan = float("nan")
         return WorkerStatus(
             name=self.worker,

@@ -11,8 +11,9 @@ from ray.exceptions import RayError, RayTaskError
 from actors.center import start_center
 from actors.cluster import gpus_per_worker
 from actors.controller import Note, start_controller
-from actors.evaluator import Evaluation
+from actors.evaluator import Evaluation, whole
 from actors.fleet import Fleet, explain
+from actors.hub_slice import joined
 from actors.judge import Judge
 from actors.lifecycle import end_process
 from actors.sight import Sight
@@ -29,6 +30,8 @@ from ray_easgd.trace import TraceFile
 
 if TYPE_CHECKING:
     from ray import ObjectRef
+
+    from actors.hub_slice import Published
 
 _STARTING = "starting workers"
 _TICK_S = 0.5
@@ -58,7 +61,7 @@ class Run:
         self._name = folder.name
         self._beside: dict[str, Any] = {}
         self._phase = _STARTING
-        self._observing: tuple[ObjectRef[Any], ObjectRef[Any]] | None = None
+        self._observing: list[ObjectRef[Any]] | None = None
         self._training_since: float | None = None
         self._write_after = time.monotonic()
         self._metrics: list[Metric] = []
@@ -76,19 +79,29 @@ class Run:
     # -- life ------------------------------------------------------------------------------
 
     def _start_hubs(self) -> None:
-        section, center, stop = self.config.algorithm, self.config.center, self.config.stop
+        section, exchange = self.config.algorithm, self.config.exchange
+        center, stop = self.config.center, self.config.stop
         options = options_for(
             self.algorithm,
             beta=section.beta,
             fixed_rate=section.moving_rate,
-            ledger_seed=self.config.seed if self.config.exchange.ledger else None,
+            ledger_seed=self.config.seed if exchange.ledger else None,
             average=center.average,
             average_rate=center.average_rate,
             staleness_power=section.staleness_power,
             traced=self._trace is not None,
         )
         try:
-            self.center = start_center(self._name, options, num_children=self.num_workers)
+            self.centers = tuple(
+                start_center(
+                    self._name,
+                    options,
+                    num_children=self.num_workers,
+                    fragments=exchange.fragments,
+                    shard=shard,
+                )
+                for shard in range(center.shards)
+            )
         except ValueError as error:  # Ray's word for a name that is taken
             raise BadStorage(
                 "run.name",
@@ -98,7 +111,7 @@ class Run:
             ) from error
         self._controller = start_controller(
             self._name,
-            self.center,
+            self.centers,
             total_samples=stop.samples,
             bounded=stop != StopSection(),
         )
@@ -108,7 +121,7 @@ class Run:
                 self._name,
                 self.program.task,
                 self.config,
-                self.center,
+                self.centers,
                 on_evaluation=self._note_evaluation,
                 on_failure=self._judge_failed,
             )
@@ -137,7 +150,7 @@ class Run:
         self._phase = "testing the center"
         self.display.update(self._progress())
         if self._judge is not None and self.has_center:
-            self._beside = self._judge.last(self._ask(self.center.pull_judged.remote()))
+            self._beside = self._judge.last(self._judged())
         self.display.update(self._progress())
 
     def save(self) -> str | None:
@@ -147,13 +160,15 @@ class Run:
             if not self.has_center:
                 return None
             self._end_trace()
-            header, (vector,) = self._ask(self.center.pull_judged.remote())
-            layout = self._ask(self.center.layout.remote())
+            shards = self._judged()
+            layout = self._ask(self.centers[0].layout.remote())
             if self.config.exchange.ledger:
-                self.ledger_error = self._ask(self.center.ledger_error.remote())
-            array = self._ask(vector)
+                gaps = [self._ask(center.ledger_error.remote()) for center in self.centers]
+                self.ledger_error = max((gap for gap in gaps if gap is not None), default=None)
+            array = whole(shards)
         except HubLost:
             return None
+        header = shards[0][0]
         return write_checkpoint(
             self.folder,
             header.version.count,
@@ -164,7 +179,7 @@ class Run:
                 "algorithm": self.algorithm.name,
                 "model": self.config.model,
                 "data": self.config.data,
-                "samples": header.samples,
+                "samples": sum(header.samples for header, _ in shards),
                 "steps": header.steps,
             },
             extra=self._beside,
@@ -179,7 +194,7 @@ class Run:
         """End every actor of this run. Safe to call at any moment, and twice."""
         self.trained_s = self.trained_s or self._since_first_step()
         self._fleet.kill()
-        for actor in (self.center, self._controller):
+        for actor in (*self.centers, self._controller):
             end_process(actor)
         if self._judge is not None:
             self._judge.end()
@@ -234,15 +249,19 @@ class Run:
         that is stopped, rather than dead, does not stop the driver.
         """
         if self._observing is None:
-            hub = self.center.status.remote()
-            self._observing = hub, self._controller.observe.remote(hub)
-        answers = list(self._observing)
-        if wait or len(ray.wait(answers, num_returns=2, timeout=_TICK_S / 10)[0]) == 2:
+            hubs = [center.status.remote() for center in self.centers]
+            self._observing = [*hubs, self._controller.observe.remote(*hubs)]
+        asked = self._observing
+        if wait or not ray.wait(asked, num_returns=len(asked), timeout=_TICK_S / 10)[1]:
             self._observing = None
-            self.sight.hub = self._ask(answers[0])
-            self.sight.book, notes, self.sight.noted = self._ask(answers[1])
+            self.sight.hub = joined([self._ask(hub) for hub in asked[:-1]])
+            self.sight.book, notes, self.sight.noted = self._ask(asked[-1])
             self._record(notes)
         self.display.update(self._progress())
+
+    def _judged(self) -> list[Published]:
+        """The center as it is tested and kept, shard by shard."""
+        return [self._ask(center.pull_judged.remote()) for center in self.centers]
 
     def _ask(self, reference: ObjectRef[Any]) -> Any:
         """An answer of center or controller; HubLost when one of them died."""
@@ -307,13 +326,13 @@ class Run:
 
     def _write_trace(self) -> None:
         if self._trace is not None:
-            for record in self._ask(self.center.take_trace.remote()):
+            for record in self._ask(self.centers[0].take_trace.remote()):
                 self._trace.write(record)
 
     def _end_trace(self) -> None:
         if self._trace is not None:
             self._write_trace()
-            header, (vector,) = self._ask(self.center.pull.remote())
+            header, (vector,) = self._ask(self.centers[0].pull.remote(0))
             self._trace.end(header.version, self._ask(vector))
 
     def _tell(self, kind: str, message: str, *, source: str = "driver", **details: Any) -> None:
@@ -332,13 +351,14 @@ class Run:
             config=self.config,
             algorithm=self.algorithm,
             program=self.program,
-            center=self.center,
+            centers=self.centers,
             controller=self._controller,
             traced=self._trace is not None,
         )
 
     def _worker_lost(self, name: str, cause: str) -> None:
-        self.center.lose.remote(name)
+        for center in self.centers:
+            center.lose.remote(name)
         self._give_back(name)
         self._tell(
             "worker_lost",

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from actors.center import HubStatus
 from actors.controller import Book, WorkerStatus
 from actors.evaluator import Evaluation
+from actors.hub_slice import HubStatus
 from ray_easgd.display import Progress, WorkerProgress
 
 

@@ -16,7 +16,7 @@ from ray_easgd.config import Config
 from ray_easgd.display import Display, make_display
 from ray_easgd.errors import BadConfig, TrainingFailedError
 from ray_easgd.loop import make_local_step, resolve, resolve_exchange
-from ray_easgd.recipe import algorithm_of
+from ray_easgd.recipe import algorithm_of, refuse_what_differs_on_the_wire
 from ray_easgd.report import write_report
 from ray_easgd.result import Result
 from ray_easgd.run_folder import RunFolder
@@ -149,6 +149,7 @@ def _trace(
 ) -> AbstractContextManager[TraceFile | None]:
     if path is None:
         return nullcontext()
+    refuse_what_differs_on_the_wire(config, "a trace")
     kind = "task" if program.task is not None else "own_loop"
     return TraceFile.create(path, config.model_dump(mode="json"), kind=kind)
 

@@ -14,12 +14,12 @@ import torch
 
 from actors.controller import WorkerStatus
 from actors.lifecycle import as_actor
-from actors.links import ObjectStoreLink
+from actors.links import HubLink, open_link
 from actors.ports import ControllerReporter, LeaseFeed
 from actors.process import settle_in
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
-from ray_easgd.elastic import ElasticOptions
+from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.loop import train_task
 from ray_easgd.recipe import order_of
 from ray_easgd.session import RunEnded, Session, use, worker_seed
@@ -43,7 +43,10 @@ class Program:
 
 @dataclass(frozen=True, kw_only=True)
 class Seat:
-    """One worker's place in a run. ``life`` counts the processes that have sat there."""
+    """One worker's place in a run. ``life`` counts the processes that have sat there.
+
+    ``centers`` holds more than one where the center is sharded.
+    """
 
     name: str
     index: int
@@ -51,7 +54,7 @@ class Seat:
     config: Config
     algorithm: Algorithm
     program: Program
-    center: ActorProxy[Center]
+    centers: tuple[ActorProxy[Center], ...]
     controller: ActorProxy[Controller]
     traced: bool = False
 
@@ -76,13 +79,14 @@ class Worker:
         if notice:
             reporter.event("device", f"{seat.name}: {notice}")
         torch.manual_seed(worker_seed(seat.config.seed, seat.index, seat.life))
-        link = ObjectStoreLink(seat.center, seat.name)
+        links = open_links(seat, device)
         session = Session(
             name=seat.name,
             index=seat.index,
             seed=seat.config.seed,
             options=elastic_options(seat.config, seat.algorithm, traced=seat.traced),
-            link=link,
+            links=links,
+            shards=len(seat.centers),
             leases=LeaseFeed(seat.controller, seat.name),
             reporter=reporter,
             device=device,
@@ -95,7 +99,8 @@ class Worker:
             _train(session, seat)
             return reporter.flush()
         finally:
-            link.close()
+            for link in links:
+                link.close()
 
     @ray.method(concurrency_group="control")
     def end(self) -> None:
@@ -111,6 +116,27 @@ class Worker:
             "node_id": context.get_node_id(),
             "gpu_ids": [str(g) for g in ray.get_gpu_ids()],
         }
+
+
+def open_links(seat: Seat, device: torch.device) -> list[HubLink]:
+    """An edge for each slice of the vector, shard by shard.
+
+    A replay follows vectors that were sent, so a traced run exchanges nothing in place.
+    """
+    section, algorithm = seat.config.exchange, seat.algorithm
+    on_cpu = device.type == "cpu"
+    return [
+        open_link(
+            center,
+            seat.name,
+            transport="object_store" if seat.traced else section.transport,
+            wire_format=section.format,
+            part=part,
+            can_share=algorithm.in_place and (on_cpu or algorithm.exchange.elastic),
+        )
+        for center in seat.centers
+        for part in range(section.fragments)
+    ]
 
 
 def _train(session: Session, seat: Seat) -> None:
@@ -146,6 +172,7 @@ def elastic_options(
         algorithm=algorithm,
         period=config.algorithm.period or algorithm.period,
         order=order_of(config, algorithm),
+        wire_format=config.exchange.format,
         ledger_seed=config.seed if config.exchange.ledger or traced else None,
     )
 

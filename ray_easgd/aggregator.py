@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from ray_easgd.elastic import Elastic, ElasticOptions
+from ray_easgd.elastic import Elastic
+from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.hub import Hub, HubOptions
 from ray_easgd.link import Link, Snapshot
 from ray_easgd.parameters import ParameterVector, Slot
 from ray_easgd.ports import Reporter
 from ray_easgd.protocol import PushHeader, PushReply
+from ray_easgd.wire import Payload
 
 
 class Aggregator:
@@ -51,7 +53,7 @@ class Aggregator:
             self.tie.finish()
             self.tie = None
 
-    def apply(self, header: PushHeader, d: Tensor) -> PushReply:
+    def apply(self, header: PushHeader, d: Payload) -> PushReply:
         """Take a child's push in, and meet the parent when that is due."""
         served = self.hub.version.count
         reply = self.hub.apply(header, d)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ray_easgd.protocol import PushHeader, SnapshotHeader
+from ray_easgd.wire import Payload, decoded
 
 WINDOW = 2
 """Pushes kept at most. With so many outstanding a child skips the exchange and keeps stepping."""
@@ -24,14 +25,14 @@ class Child:
 
     incarnation: int
     sequence: int = 0
-    retained: deque[tuple[PushHeader, Tensor]] = field(default_factory=deque)
+    retained: deque[tuple[PushHeader, Payload]] = field(default_factory=deque)
 
     @property
     def may_push(self) -> bool:
         """Whether the window has room."""
         return len(self.retained) < WINDOW
 
-    def retain(self, header: PushHeader, d: Tensor) -> None:
+    def retain(self, header: PushHeader, d: Payload) -> None:
         """Keep a push that is about to leave. Its sequence must be the next one."""
         assert header.sequence == self.sequence + 1
         assert self.may_push
@@ -46,7 +47,7 @@ class Child:
 
     def unseen(self) -> list[Tensor]:
         """The pushes no snapshot has shown yet, oldest first."""
-        return [d for _, d in self.retained]
+        return [decoded(d) for _, d in self.retained]
 
     def write_off(self) -> float:
         """Give up on the outstanding pushes; returns the Euclidean norm of what is lost."""

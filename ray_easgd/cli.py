@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
+from ray_easgd.benchmarks_cli import benchmark
 from ray_easgd.errors import BadInput, EasgdError
 from ray_easgd.strict_json import dumps
 from ray_easgd.version import __version__
@@ -226,6 +227,9 @@ def _print_table(columns: list[str], rows: list[dict[str, Any]]) -> None:
         table.add_row(*(str(row[c]) for c in columns))
     Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
+
+main.add_command(benchmark)
+benchmark.result_callback()(lambda ended: _show_result(*ended))
 
 if __name__ == "__main__":
     main()

@@ -8,49 +8,21 @@ at the first boundary after (``exchanges_late``). Only methods in rounds make a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from ray_easgd.algorithms.contract import Algorithm, Order
 from ray_easgd.algorithms.steps import LocalStep
 from ray_easgd.child import Child
-from ray_easgd.errors import Diverged
-from ray_easgd.kernels import Checksum, is_finite
+from ray_easgd.elastic_options import ElasticCounts, ElasticOptions
+from ray_easgd.in_place import meet, read_center
+from ray_easgd.kernels import Checksum
 from ray_easgd.link import Link, Snapshot
 from ray_easgd.parameters import ParameterVector
 from ray_easgd.ports import DataBook, NoData, Reporter
 from ray_easgd.protocol import Interval, Outcome, PushHeader
-
-_MOST_RESTARTS = 10
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ElasticOptions:
-    """How a worker exchanges. ``period`` counts its gradient steps.
-
-    ``lead``: how many steps before an exchange its pull begins; None follows how long pulls have
-    lately taken, 0 pulls at the boundary itself, as on paper.
-    """
-
-    algorithm: Algorithm
-    period: int
-    order: Order = "between_steps"
-    lead: int | None = None
-    ledger_seed: int | None = None
-
-
-@dataclass(slots=True)
-class ElasticCounts:
-    """What one worker's tie has done so far."""
-
-    exchanges: int = 0
-    exchanges_late: int = 0
-    restarts: int = 0
-    moves: int = 0  # of the vector, by anything but gradient steps
-    bytes_sent: int = 0
-    bytes_received: int = 0
+from ray_easgd.staging import staging_for
+from ray_easgd.telling import Telling, is_number
+from ray_easgd.wire import Payload, encoded
 
 
 class Elastic:
@@ -72,16 +44,21 @@ class Elastic:
     ) -> None:
         self.vector, self.link, self.options = vector, link, options
         self.name, self.clock, self.counts = name, 0, ElasticCounts()
-        self._reporter, self._local_step, self._data = reporter, local_step, data or NoData()
+        self._local_step, self._data = local_step, data or NoData()
         self._exchange = options.algorithm.exchange
+        self._staging = staging_for(vector.flat)
         self._checksum = self._make_checksum()
-        self._loss_sum: Tensor | float = 0.0
-        self._num_losses = self._restarts_in_a_row = self._pushed_at = 0
+        conserves = options.algorithm.conserves == "sum"
+        self._told = Telling(reporter, name, conserves=conserves)
+        self._pushed_at = 0
         self._rounds = options.algorithm.rounds
         self._pending: Tensor | None = None  # a displacement that at_snapshot applies later
+        self._residual: Tensor | None = None  # what rounding left of the last difference
+        self._keeps_residual = options.wire_format != "float32" and self._exchange.overwrites
         self._was_late = False
         self._lead = 1 if options.lead is None else options.lead
         self._fresh: Snapshot | None = None
+        self._coming = vector.flat  # the fresh snapshot's vector, on its way to where x is
         self._asked_at: int | None = None
         self._join()
         self.proceed()
@@ -94,11 +71,7 @@ class Elastic:
         it no longer is.
         """
         self.clock += 1
-        if loss is not None:
-            self._loss_sum = self._loss_sum + (
-                loss.detach() if isinstance(loss, Tensor) else float(loss)
-            )
-            self._num_losses += 1
+        self._told.add_loss(loss)
         self._apply_pending()
         self.proceed()
 
@@ -110,6 +83,10 @@ class Elastic:
     @torch.no_grad()
     def proceed(self) -> None:
         """Go on with what has arrived. Never blocks."""
+        if self.link.desk is not None:
+            if self.clock >= self._due:
+                self._meet_in_place()
+            return
         self._collect()
         self._ask_if_time()
         self._collect()
@@ -146,6 +123,11 @@ class Elastic:
     @torch.no_grad()
     def flush(self) -> None:
         """Bring everything done so far to the hub, and wait until it has it."""
+        if self.link.desk is not None:
+            if self.clock > self._pushed_at:
+                self.link.drain()
+                self._meet_in_place()
+            return
         free = self._rounds == "none"
         self.settle()
         self.link.drain(pulls=free)
@@ -170,15 +152,20 @@ class Elastic:
 
     def _join(self) -> None:
         x = self.vector.flat
-        incarnation, snapshot = self.link.join(x.detach().cpu(), self.vector.layout)
+        incarnation, snapshot = self.link.join(
+            x.detach().cpu(), self.vector.layout, ledger_seed=self.options.ledger_seed
+        )
         self._child = Child(incarnation)
         x.copy_(snapshot.vector)
         self._state = self._exchange.begin(x)
         self._held = self._newest = snapshot
+        self._center = snapshot.vector  # of the snapshot held, where x is
+        if self.link.desk is None:
+            self._center = self._staging.ready(self._staging.bring(snapshot.vector))
         self._fresh, self._asked_at = None, None
         self._taken_at = self.clock
         self._unanswered: Tensor | None = None
-        self._due = (self.clock // self.options.period + 1) * self.options.period
+        self._due = self.options.due_after(self.clock)
         if self._rounds == "together" and not self._answered:
             self._fresh = snapshot
         elif self._rounds == "in_turn" and self._answered:
@@ -214,15 +201,16 @@ class Elastic:
         if snapshot is not None:
             if self._is_wanted(snapshot):
                 self._fresh = snapshot
+                self._coming = self._staging.bring(snapshot.vector)
             self._child.shown(snapshot.header)
             self._newest = snapshot
             if self._asked_at is not None and self.options.lead is None:
                 self._lead = min(self.options.period, max(1, self.clock - self._asked_at))
             self._asked_at = None
-            self.counts.bytes_received += snapshot.vector.nbytes
+            self.counts.bytes_received += snapshot.num_bytes
         for reply in self.link.replies():
             if reply.outcome is Outcome.APPLIED:
-                self._reporter.metrics({"staleness": float(reply.staleness)}, step=self.clock)
+                self._told.stale(self.clock, reply.staleness)
             elif reply.outcome is Outcome.GAP:
                 for header, d in list(self._child.retained):
                     self.link.push(header, d)
@@ -245,7 +233,7 @@ class Elastic:
                 self._fresh = None  # only a newer snapshot can show the pushes outstanding
             return
         self._was_late = False
-        self._due = (self.clock // self.options.period + 1) * self.options.period
+        self._due = self.options.due_after(self.clock)
         if self._fresh is not None:
             self._take_in()
         self._meet()
@@ -254,6 +242,7 @@ class Elastic:
         """The snapshot that arrived is the one to compute with from now on."""
         assert self._fresh is not None
         self._held, self._fresh, self._taken_at = self._fresh, None, self.clock
+        self._center = self._staging.ready(self._coming)
 
     def _take_answer(self) -> None:
         """The center that shows our last push: where an ``answered`` exchange moves ``x``."""
@@ -265,17 +254,19 @@ class Elastic:
 
     def _meet(self) -> None:
         """One exchange against the snapshot held: compute ``d``, send it, move."""
-        x = self.vector.flat
-        c = self._held.vector.to(x.device)
         rate = self._held.header.moving_rate
-        d = self._exchange.difference(x, c, self._state, moving_rate=rate)
-        sent = d.cpu()
-        loss = self._mean_loss()
-        if not is_finite(sent) or not _is_number(loss):
-            self._start_again(c)
+        d = self._exchange.difference(self.vector.flat, self._center, self._state, moving_rate=rate)
+        left = d.clone() if self._keeps_residual else None
+        sent = self._staging.fetch(d)
+        payload = encoded(sent, self.options.wire_format)
+        loss = self._told.take_loss()
+        if payload is None or not is_number(loss):
+            self._start_again(self._center)
             return
-        self._restarts_in_a_row = 0
-        self._send(sent)
+        self._send(sent, payload)
+        if sent is not d and payload is not sent:  # rounded, on the CPU only
+            d = self._staging.ready(self._staging.bring(sent))
+        self._residual = None if left is None else left.sub_(d)
         if self._answered:
             self._unanswered = d
             self._ask_if_time()
@@ -283,15 +274,51 @@ class Elastic:
             self._take_answer()
         else:
             self._move(d)
-        self._report(loss, sent, rate)
+        self._told.exchanged(self.clock, loss, float(sent.norm()), rate)
+
+    def _meet_in_place(self) -> None:
+        """One exchange in the hub's own memory: nothing is sent, and nothing can be late."""
+        desk, x = self.link.desk, self.vector.flat
+        assert desk is not None
+        self._due = self.options.due_after(self.clock)
+        loss, progress = self._told.take_loss(), self._data.take_progress()
+        if not is_number(loss):
+            self._start_again(read_center(desk, x.numel()), progress)
+            return
+        rate = desk.moving_rate
+        meeting = meet(
+            desk,
+            self._exchange,
+            x,
+            self._state,
+            staging=self._staging,
+            later=self.options.order == "at_snapshot",
+            steps=self.clock - self._pushed_at,
+            progress=progress,
+        )
+        if meeting.outcome is Outcome.REFUSED:
+            self._begin_new_life(progress)
+        elif meeting.outcome is Outcome.NOT_FINITE:
+            self._start_again(read_center(desk, x.numel()), progress)
+        else:
+            self._pushed_at = self.clock
+            self._pending = meeting.pending
+            self.counts.moves += meeting.pending is None
+            self.counts.exchanges += 1
+            self.counts.left_out += meeting.num_left_out
+            self.counts.bytes_sent += x.nbytes
+            self.counts.bytes_received += x.nbytes
+            self._told.stale(self.clock, meeting.staleness)
+            self._told.exchanged(self.clock, loss, meeting.norm, rate)
 
     def _move(self, d: Tensor) -> None:
         """Move ``x`` by the center held, now or after the next gradient."""
-        x = self.vector.flat
-        c = self._held.vector.to(x.device)
+        x, c = self.vector.flat, self._center
         if self._exchange.overwrites:
             self.counts.moves += 1
             self._exchange.take_over_(x, c, self._state, unseen=self._unseen(x))
+            if self._residual is not None:
+                x.add_(self._residual)  # what rounding kept back goes with the next push
             return
         rate = self._held.header.moving_rate
         displacement = self._exchange.displacement(x, c, d, self._state, moving_rate=rate)
@@ -303,7 +330,7 @@ class Elastic:
             self.counts.moves += 1
             x.sub_(displacement)
 
-    def _send(self, d: Tensor) -> None:
+    def _send(self, d: Tensor, payload: Payload) -> None:
         header = PushHeader(
             incarnation=self._child.incarnation,
             sequence=self._child.sequence + 1,
@@ -316,10 +343,10 @@ class Elastic:
             checksum=self._checksum(d) if self._checksum else None,
         )
         self._pushed_at = self.clock
-        self._child.retain(header, d)
+        self._child.retain(header, payload)
         self.counts.exchanges += 1
-        self.counts.bytes_sent += d.nbytes
-        self.link.push(header, d)
+        self.counts.bytes_sent += payload.nbytes
+        self.link.push(header, payload)
 
     def _unseen(self, x: Tensor) -> list[Tensor]:
         return [d.to(x.device) for d in self._child.unseen()]
@@ -330,65 +357,40 @@ class Elastic:
             self._pending = None
             self.counts.moves += 1
 
-    def _start_again(self, c: Tensor) -> None:
-        """Non-finite numbers: leave them here, and start from the center without old momentum."""
+    @torch.no_grad()
+    def return_to_center(self) -> None:
+        """Drop the steps since the last push, and start from the newest center known."""
+        desk, n = self.link.desk, self.vector.flat.numel()
+        self._drop(self._center if desk is None else read_center(desk, n))
+
+    def _drop(self, c: Tensor, progress: tuple[Interval, ...] = ()) -> int:
         x = self.vector.flat.copy_(c)
         if self.options.algorithm.conserves == "pushes":
             for push in self._unseen(x):  # the center as the hub will have it
                 x.add_(push)
-        lost = self._forget(x, self._data.take_progress())
-        self.counts.restarts += 1
-        self._restarts_in_a_row += 1
-        self._reporter.event(
-            "not_finite",
-            f"{self.name} met non-finite numbers at step {self.clock}; it starts again from the "
-            f"center, its last {lost} steps are dropped and its optimizer state is cleared",
-            step=self.clock,
-            steps_lost=lost,
-        )
-        if self._restarts_in_a_row >= _MOST_RESTARTS:
-            raise Diverged(self.name, self._restarts_in_a_row)
+        return self._forget(x, progress + self._data.take_progress())
 
-    def _begin_new_life(self) -> None:
+    def _start_again(self, c: Tensor, progress: tuple[Interval, ...] = ()) -> None:
+        """Non-finite numbers: leave them here, and start from the center without old momentum."""
+        lost = self._drop(c, progress)
+        self.counts.restarts += 1
+        self._told.not_finite(self.clock, lost)
+
+    def _begin_new_life(self, refused: tuple[Interval, ...] = ()) -> None:
         """The hub took this life for dead. What it had not applied is lost; say how much."""
-        refused = tuple(i for header, _ in self._child.retained for i in header.progress)
+        refused += tuple(i for header, _ in self._child.retained for i in header.progress)
         lost = self._child.write_off()
         self._join()
         self._forget(self.vector.flat, refused + self._data.take_progress())
-        self._reporter.event(
-            "new_life",
-            f"{self.name} was taken for dead and joins again as incarnation "
-            f"{self._child.incarnation}, from the center; outstanding pushes of norm {lost:.3g} "
-            "are lost",
-            lost_norm=lost,
-        )
+        self._told.new_life(self._child.incarnation, lost)
 
     def _forget(self, x: Tensor, progress: tuple[Interval, ...]) -> int:
         """Begin anew at ``x``: the data goes back to the queue; returns the steps dropped."""
         self._state = self._exchange.begin(x)
-        self._pending = None
+        self._pending = self._residual = None
         self.counts.moves += 1
         if self._local_step is not None:
             self._local_step.reset()
         self._data.give_back(progress)
         dropped, self._pushed_at = self.clock - self._pushed_at, self.clock
         return dropped
-
-    def _mean_loss(self) -> float | None:
-        if not self._num_losses:
-            return None
-        mean = float(self._loss_sum) / self._num_losses
-        self._loss_sum, self._num_losses = 0.0, 0
-        return mean
-
-    def _report(self, loss: float | None, d: Tensor, rate: float) -> None:
-        norm = float(d.norm())
-        conserved = self.options.algorithm.conserves == "sum" and rate
-        values = {"push_norm": norm, "distance": norm / abs(rate) if conserved else norm}
-        if loss is not None:
-            values["loss"] = loss
-        self._reporter.metrics(values, step=self.clock)
-
-
-def _is_number(value: float | None) -> bool:
-    return value is None or abs(value) < float("inf")

@@ -21,6 +21,7 @@ from ray_easgd.parameters import Slot
 from ray_easgd.progress import Progress
 from ray_easgd.protocol import Outcome, PushHeader, PushReply, SnapshotHeader, Version
 from ray_easgd.trace import Joined, Left, Pushed, Record
+from ray_easgd.wire import Payload, decoded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +76,10 @@ class _Ledger:
     applied: float = 0.0
     scale: float = 0.0  # sum of the magnitudes that were added: what rounding is relative to
 
+    def begin_again(self, vector: Tensor) -> None:
+        """Take the vector as it is for what it should be."""
+        self.start = self.checksum(vector) - self.applied
+
 
 @dataclass(slots=True)
 class Hub:
@@ -98,7 +103,7 @@ class Hub:
     _count: int = 0
     _applied: dict[int, int] = field(default_factory=dict)
     _living: dict[int, str] = field(default_factory=dict)
-    _gathered: dict[int, tuple[PushHeader, Tensor]] = field(default_factory=dict)
+    _gathered: dict[int, tuple[PushHeader, Payload]] = field(default_factory=dict)
     _born: int = 0
     _turn: int = 0  # whose it is, where children take turns; 0 while nobody is there
     _ledger: _Ledger | None = None
@@ -182,7 +187,7 @@ class Hub:
             self.options.center_step.dismiss_(self.vector, self.state, incarnation, lost=lost)
             self._note(Left(incarnation=incarnation, lost=lost, version=self.version))
 
-    def apply(self, header: PushHeader, d: Tensor) -> PushReply:
+    def apply(self, header: PushHeader, d: Payload) -> PushReply:
         """Take one push in, exactly once, and say what became of it."""
         outcome = self._judge(header)
         if outcome is not Outcome.APPLIED:
@@ -294,16 +299,16 @@ class Hub:
             return
         gathered = [self._gathered[life] for life in sorted(self._gathered)]
         self._gathered = {}
-        total = gathered[0][1].clone()
+        total = decoded(gathered[0][1]).clone()
         for _, d in gathered[1:]:
-            total.add_(d)
+            total.add_(decoded(d))
         self._move(total, Arrival(pushes=len(gathered), children=len(self._living)))
         for header, _ in gathered:
             self._book(header)
 
-    def _move(self, d: Tensor, arrival: Arrival) -> None:
+    def _move(self, d: Payload, arrival: Arrival) -> None:
         assert self.vector is not None
-        self.options.center_step.apply_(self.vector, d, self.state, arrival)
+        self.options.center_step.apply_(self.vector, decoded(d), self.state, arrival)
 
     def _book(self, header: PushHeader, *, staleness: int = 0) -> None:
         self._count += 1

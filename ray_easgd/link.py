@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
 from ray_easgd.parameters import Slot
 from ray_easgd.protocol import PushHeader, PushReply, SnapshotHeader
+from ray_easgd.wire import Payload
+
+if TYPE_CHECKING:
+    from ray_easgd.shared.desk import Desk
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,11 @@ class Snapshot:
 
     header: SnapshotHeader
     vector: Tensor
+    num_bytes: int = 0  # as it travelled
+
+    def __post_init__(self) -> None:
+        if not self.num_bytes:
+            object.__setattr__(self, "num_bytes", self.vector.nbytes)
 
 
 class Link(Protocol):
@@ -26,8 +35,18 @@ class Link(Protocol):
     Each raises HubLost once the hub is known to be gone.
     """
 
-    def join(self, vector: Tensor, layout: Sequence[Slot]) -> tuple[int, Snapshot]:
-        """Become a child: the incarnation, and the center as it is now."""
+    @property
+    def desk(self) -> Desk | None:
+        """This child's place in the hub's own memory: then it exchanges there, without messages."""
+        ...
+
+    def join(
+        self, vector: Tensor, layout: Sequence[Slot], *, ledger_seed: int | None = None
+    ) -> tuple[int, Snapshot]:
+        """Become a child: the incarnation, and the center as it is now.
+
+        ``ledger_seed``: sum up what is exchanged at the ``desk``, as pushes are.
+        """
         ...
 
     def pull(self, showing: int | None = None) -> None:
@@ -42,8 +61,8 @@ class Link(Protocol):
         """A snapshot that has arrived since the last call, or None. Never blocks."""
         ...
 
-    def push(self, header: PushHeader, d: Tensor) -> None:
-        """Begin sending a difference, a CPU tensor that nobody writes to any more."""
+    def push(self, header: PushHeader, d: Payload) -> None:
+        """Begin sending a difference, on the CPU, that nobody writes to any more."""
         ...
 
     def replies(self) -> list[PushReply]:

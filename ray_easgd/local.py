@@ -6,6 +6,7 @@ It carries the deterministic tests, and any loop one wants to step through in a 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -13,21 +14,37 @@ from ray_easgd.hub import Hub
 from ray_easgd.link import Snapshot
 from ray_easgd.parameters import Slot
 from ray_easgd.protocol import PushHeader, PushReply
+from ray_easgd.shared_hub import SharedHub
+from ray_easgd.wire import Payload
+
+if TYPE_CHECKING:
+    from ray_easgd.shared.desk import Desk
 
 
 class LocalLink:
-    """A child's edge to a hub it can call: each pull and push is done when the call returns."""
+    """A child's edge to a hub it can call: each pull and push is done when the call returns.
 
-    def __init__(self, hub: Hub, child: str = "worker") -> None:
-        self.hub, self._child = hub, child
+    ``in_place``: exchange in the memory of a ``SharedHub`` instead.
+    """
+
+    def __init__(self, hub: Hub, child: str = "worker", *, in_place: bool = False) -> None:
+        self.hub, self._child, self._in_place = hub, child, in_place
+        self.desk: Desk | None = None
         self._incarnation = 0
         self._asked: int | None = None
         self._arrived: Snapshot | None = None
         self._replies: list[PushReply] = []
         self.busy = False
 
-    def join(self, vector: Tensor, layout: Sequence[Slot]) -> tuple[int, Snapshot]:
+    def join(
+        self, vector: Tensor, layout: Sequence[Slot], *, ledger_seed: int | None = None
+    ) -> tuple[int, Snapshot]:
         self._incarnation = self.hub.admit(self._child, vector, layout)
+        if self._in_place:
+            assert isinstance(self.hub, SharedHub)
+            place = self.hub.give_place(self._incarnation)
+            assert place is not None, self.hub.why_alone
+            _, self.desk = place.open(self._incarnation, ledger_seed=ledger_seed)
         return self._incarnation, self.hub.snapshot()
 
     def pull(self, showing: int | None = None) -> None:
@@ -39,7 +56,7 @@ class LocalLink:
         arrived, self._arrived = self._arrived, None
         return arrived
 
-    def push(self, header: PushHeader, d: Tensor) -> None:
+    def push(self, header: PushHeader, d: Payload) -> None:
         self._replies.append(self.hub.apply(header, d))
 
     def replies(self) -> list[PushReply]:
@@ -48,6 +65,8 @@ class LocalLink:
 
     def drain(self, *, pulls: bool = True) -> None:
         """Nothing is ever under way but a round, which only this very thread could complete."""
+        if isinstance(self.hub, SharedHub):
+            self.hub.collect()
         self._serve()
         if pulls and self._asked is not None:
             raise RuntimeError(

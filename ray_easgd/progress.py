@@ -85,6 +85,17 @@ class Progress:
             self.num_repeated += again
             self.num_distinct += max(0, len(interval)) - again
 
+    @classmethod
+    def union(cls, parts: Iterable[Progress]) -> Progress:
+        """What several hubs have together; an interval that two of them have was repeated."""
+        whole = cls()
+        for part in parts:
+            for epoch, seen in part.seen.items():
+                whole.add(Interval(epoch, a, b) for a, b in seen)
+                whole.repeated[epoch] += part.repeated.get(epoch, 0)
+            whole.num_repeated += part.num_repeated
+        return whole
+
     def copy(self) -> Progress:
         """As it is now, untouched by what is added later."""
         other = Progress()

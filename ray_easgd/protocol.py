@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Literal
 
 PROTOCOL = 1
 """Raised when ``ray_easgd`` and ``actors`` stop fitting together; checked where one imports the
 other."""
+
+WireFormat = Literal["float32", "bfloat16", "int8"]
+"""How vectors travel: as they are, or coded with a rounding that both ends apply."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -87,6 +91,7 @@ class Outcome(Enum):
     DUPLICATE = "duplicate"  # applied before: the acknowledgement was lost, not the push
     GAP = "gap"  # an earlier push of this incarnation is missing: send that one first
     REFUSED = "refused"  # a dead incarnation, or one this hub never admitted
+    NOT_FINITE = "not_finite"  # the guard found it on the way: nothing of that block was written
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

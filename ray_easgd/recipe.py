@@ -29,12 +29,28 @@ def algorithm_of(config: Config) -> Algorithm:
     weighted(algorithm.center_step, section.staleness_power)
     _refuse_impossible_order(algorithm, section)
     _refuse_two_periods(config)
+    _refuse_impossible_sharing(algorithm, config)
+    _refuse_rounds_in_fragments(algorithm, config)
     return algorithm
 
 
 def order_of(config: Config, algorithm: Algorithm) -> Order:
     """``algorithm.order``, or the method's own."""
     return config.algorithm.order or algorithm.order
+
+
+def refuse_what_differs_on_the_wire(config: Config, doing: str) -> None:
+    """BadConfig for keys under which not one whole float32 vector is exchanged."""
+    keys = {
+        "exchange.format": (config.exchange.format, "float32"),
+        "exchange.fragments": (config.exchange.fragments, 1),
+        "center.shards": (config.center.shards, 1),
+    }
+    for key, (value, plain) in keys.items():
+        if value != plain:
+            raise BadConfig(
+                key, value, f"{doing} knows whole float32 vectors only", f"Set {key}={plain}."
+            )
 
 
 def _having(algorithm: Algorithm, name: str, value: Any) -> Algorithm:
@@ -85,6 +101,31 @@ def _refuse_two_periods(config: Config) -> None:
             config.algorithm.period,
             "topology.levels have periods of their own",
             "Leave it away, and set the period of each level.",
+        )
+
+
+def _refuse_impossible_sharing(algorithm: Algorithm, config: Config) -> None:
+    if config.exchange.transport != "shared_memory":
+        return
+    averaged = (config.center.average or algorithm.average) != "none"
+    if not algorithm.in_place or averaged or config.algorithm.staleness_power:
+        raise BadConfig(
+            "exchange.transport",
+            "shared_memory",
+            f"the center of {algorithm.name} does more than add up what arrives, so it has to be "
+            "told of each push",
+            "Set exchange.transport=auto, or take easgd, eamsgd or downpour without an average.",
+        )
+
+
+def _refuse_rounds_in_fragments(algorithm: Algorithm, config: Config) -> None:
+    """Their turns would differ among workers who came at different times: a circle of waits."""
+    if config.exchange.fragments > 1 and algorithm.rounds != "none":
+        raise BadConfig(
+            "exchange.fragments",
+            config.exchange.fragments,
+            f"in {algorithm.name} workers wait for each other, and would do so in other fragments",
+            "Set exchange.fragments=1, or take a method that waits for nobody, as diloco_async.",
         )
 
 

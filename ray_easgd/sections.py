@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from ray_easgd.protocol import WireFormat
 from ray_easgd.schedules import Constant, Decay, Schedule, WarmupCosine
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -130,8 +131,15 @@ class FleetSection(Section):
 class ExchangeSection(Section):
     """How differences travel."""
 
-    transport: Literal["auto", "object_store"] = "auto"
-    format: Literal["float32"] = "float32"
+    transport: Literal["auto", "shared_memory", "object_store"] = Field(
+        default="auto", description="auto: shared memory where a worker is on its hub's node"
+    )
+    format: WireFormat = Field(
+        default="float32", description="of vectors between nodes; bfloat16 halves, int8 quarters"
+    )
+    fragments: Count = Field(
+        default=1, description="exchange the vector in so many slices, one after the other"
+    )
     ledger: bool = Field(
         default=False, description="checksum every push (costs a pass over the vector at each end)"
     )
@@ -140,6 +148,9 @@ class ExchangeSection(Section):
 class CenterSection(Section):
     """The center."""
 
+    shards: Count = Field(
+        default=1, description="split the center over so many processes, on different nodes"
+    )
     average: Literal["none", "polyak", "moving"] | None = Field(
         default=None, description="an average of the center to test and keep; default: the method's"
     )

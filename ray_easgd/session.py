@@ -17,7 +17,7 @@ def train_loop(config):
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -31,11 +31,12 @@ import torch
 from torch import Tensor, nn
 
 from ray_easgd.algorithms.steps import LocalStep, TorchStep
-from ray_easgd.elastic import Elastic, ElasticOptions
+from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.link import Link
 from ray_easgd.parameters import ParameterVector
 from ray_easgd.ports import Reporter
 from ray_easgd.protocol import Interval
+from ray_easgd.slices import Slices
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -70,20 +71,24 @@ class LeaseSource(Protocol):
 
 @dataclass(kw_only=True)
 class Session:
-    """One worker's run: who it is, and its ports to the hub, the data and the record."""
+    """One worker's run: who it is, and its ports to the hub, the data and the record.
+
+    ``links``: one for each slice of the vector, shard by shard.
+    """
 
     name: str
     index: int
     seed: int
     options: ElasticOptions
-    link: Link
+    links: Sequence[Link]
     leases: LeaseSource
     reporter: Reporter
+    shards: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     batch_size: int = 32
     ended: Event = field(default_factory=Event)
     traced: bool = False
-    tie: Elastic | None = None
+    tie: Slices | None = None
     samples: int = 0
     _epochs: int = 0
     first_step_at: float | None = None  # wall clock, seconds since 1970
@@ -154,7 +159,7 @@ class Session:
             self.leases.give_back(intervals)
 
 
-class SessionElastic(Elastic):
+class SessionElastic(Slices):
     """A worker's tie that also books the data its steps used, and ends with the run."""
 
     def __init__(
@@ -163,9 +168,10 @@ class SessionElastic(Elastic):
         self._session = session
         super().__init__(
             vector,
-            session.link,
+            session.links,
             session.options,
             session.reporter,
+            shards=session.shards,
             name=session.name,
             local_step=local_step,
             data=session,
@@ -206,7 +212,7 @@ def current() -> Session:
     return active
 
 
-def elastic(model: nn.Module, optimizer: Optimizer | LocalStep | None = None) -> Elastic:
+def elastic(model: nn.Module, optimizer: Optimizer | LocalStep | None = None) -> Slices:
     """Tie a model to the center, once; then call ``.step()`` after each optimizer step."""
     return current().elastic(model, optimizer)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ray_easgd.algorithms import Algorithm
-from ray_easgd.elastic import ElasticOptions
+from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.hub import Hub, options_for
 from ray_easgd.leases import LeaseBook
 from ray_easgd.local import LocalLink
@@ -98,7 +98,7 @@ def make_session(
         index=0,
         seed=7,
         options=ElasticOptions(algorithm=algorithm, period=period, ledger_seed=1, **options),
-        link=LocalLink(hub),
+        links=[LocalLink(hub)],
         leases=BookLeases(total),
         reporter=Recorder(),
         batch_size=8,

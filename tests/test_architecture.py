@@ -26,17 +26,24 @@ FLOORS = (
             *{"schedules", "result", "progress"},
         },
     ),
-    ("mathematics", {"algorithms", "ledger", "kernels", "theory", "tasks"}),
+    ("mathematics", {"algorithms", "codec", "ledger", "kernels", "theory", "tasks"}),
     (
         "machines and I/O",
         {
-            *{"hub", "child", "link", "leases", "events", "recipe"},
+            *{"hub", "shared", "shared_hub", "child", "link", "wire", "staging", "telling"},
+            *{"leases", "events", "recipe"},
             *{"storage", "checkpoint", "run_folder", "tensorboard_curves"},
         },
     ),
     ("what is learned", {"data", "models", "task", "evaluate"}),
-    ("loops", {"elastic", "aggregator", "session", "loop", "local", "simulator", "planner"}),
-    ("facade", {"seam", "report", "display", "cli", "__init__"}),
+    (
+        "loops",
+        {
+            *{"elastic", "elastic_options", "in_place", "slices"},
+            *{"aggregator", "session", "loop", "local", "simulator", "planner"},
+        },
+    ),
+    ("facade", {"seam", "report", "display", "cli", "benchmarks_cli", "__init__"}),
     ("actors", {"actors"}),
     ("jobs", {"jobs"}),
 )

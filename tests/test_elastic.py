@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from ray_easgd.algorithms import METHODS, Algorithm, Nesterov
 from ray_easgd.algorithms.count import count
-from ray_easgd.elastic import Elastic, ElasticOptions
+from ray_easgd.elastic import Elastic
+from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.errors import Diverged
 from ray_easgd.hub import Hub
 from ray_easgd.local import LocalLink

@@ -18,6 +18,7 @@ from ray_easgd.algorithms import METHODS, Algorithm, Nesterov
 from ray_easgd.algorithms.contract import Arrival
 from ray_easgd.errors import BadConfig
 from ray_easgd.simulator import Pace, Quadratic, SimulatedWorker, Simulation
+from ray_easgd.wire import decoded
 
 JITTER = Pace(jitter=0.3)
 
@@ -68,7 +69,7 @@ def the_sum_of_both_ends_stays(name: str) -> None:
         worker.x.add_(k)
     for _ in range(20):
         run.run(exchanges=3)
-        waiting = [d for _, d in run.hub._gathered.values()]
+        waiting = [decoded(d) for _, d in run.hub._gathered.values()]
         total = torch.stack([run.center, *waiting, *(w.x for w in run.workers)]).sum(0)
         assert torch.allclose(total, torch.full_like(total, 6.0), atol=1e-12)
     assert run.center.abs().min() > 0.1

@@ -20,7 +20,8 @@ from torch import Tensor
 from ray_easgd.algorithms import METHODS
 from ray_easgd.algorithms.contract import Add, Rounds
 from ray_easgd.child import Child
-from ray_easgd.elastic import Elastic, ElasticOptions
+from ray_easgd.elastic import Elastic
+from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.hub import Hub, HubOptions
 from ray_easgd.link import Snapshot
 from ray_easgd.local import LocalLink

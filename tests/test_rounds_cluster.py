@@ -35,7 +35,7 @@ pytestmark = pytest.mark.cluster
 
 @pytest.fixture
 def controller(pool: Pool) -> Iterator[ActorProxy[Controller]]:
-    handle = start_controller("rounds", pool.center, total_samples=6_000, bounded=True)
+    handle = start_controller("rounds", (pool.center,), total_samples=6_000, bounded=True)
     yield handle
     end_process(handle)
 
@@ -53,7 +53,7 @@ def seat(
         "life": 1,
         "config": Config.build({"algorithm": {"name": method, "period": 2}}),
         "algorithm": METHODS[method],
-        "center": pool.center,
+        "centers": (pool.center,),
         "controller": controller,
         "traced": True,
     }
@@ -171,7 +171,7 @@ def test_a_recorded_run_of_four_workers_replays_to_the_same_center_to_the_bit(
     with TraceFile.create(path, config.model_dump(mode="json"), kind="task") as file:
         for record in ray.get(pool.center.take_trace.remote()):
             file.write(record)
-        header, (ref,) = ray.get(pool.center.pull.remote())
+        header, (ref,) = ray.get(pool.center.pull.remote(0))
         file.end(header.version, ray.get(ref))
     result = replay(path)
     assert result["pushes"] == header.version.count >= 10

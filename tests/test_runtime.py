@@ -39,7 +39,7 @@ LEDGER = HubOptions(center_step=Add(), ledger_seed=0)
 
 @pytest.fixture
 def controller(pool: Pool) -> Iterator[ActorProxy[Controller]]:
-    handle = start_controller("test", pool.center, total_samples=10_000, bounded=True)
+    handle = start_controller("test", (pool.center,), total_samples=10_000, bounded=True)
     yield handle
     end_process(handle)
 
@@ -51,7 +51,7 @@ def seat(pool: Pool, controller: ActorProxy[Controller], index: int, **options: 
         "life": 1,
         "config": Config.build({"exchange": {"ledger": True}, "batch_size": 8}),
         "algorithm": METHODS["easgd"],
-        "center": pool.center,
+        "centers": (pool.center,),
         "controller": controller,
     }
     return Seat(**(values | options))
@@ -93,7 +93,7 @@ def test_four_workers_pushing_at_once_lose_no_push_and_count_none_twice(
         mine = seat(pool, controller, k, algorithm=count(k), program=Program(loop=loop))
         runs.append(worker.run.remote(mine))
     sent = [status.exchanges for status in ray.get(runs)]
-    header, (ref,) = ray.get(pool.center.pull.remote())
+    header, (ref,) = ray.get(pool.center.pull.remote(0))
     start = torch.cat([p.detach().reshape(-1) for p in small_model().parameters()])
     counted = (torch.from_numpy(ray.get(ref).copy()) - start).round().int().tolist()
     assert counted[:4] == sent
@@ -146,12 +146,12 @@ def test_a_snapshot_is_one_cut_of_vector_and_header(cluster: None) -> None:
             PushHeader(incarnation=life, sequence=k, computed_from=version, steps=1)
             for k in range(1, 51)
         ]
-        return [center.push(header, ones).outcome for header in headers]
+        return [center.push(header, ones, 0).outcome for header in headers]
 
     def pull() -> list[bool]:
         whole = []
         while not over.is_set():
-            header, (ref,) = center.pull()
+            header, (ref,) = center.pull(0)
             vector = ray.get(ref)
             whole.append(bool((vector == header.version.count).all()))
             assert sum(header.applied.values()) == header.version.count
@@ -168,16 +168,17 @@ def test_a_snapshot_is_one_cut_of_vector_and_header(cluster: None) -> None:
 
 def test_one_put_serves_all_who_pull_a_version(cluster: None) -> None:
     center = local_center()
-    life, _, _ = center.join("w", np.zeros(8, np.float32), (Slot("w", (8,), 0, 8),))
-    refs = {center.pull()[1][0] for _ in range(5)}
+    life, *_ = center.join("w", np.zeros(8, np.float32), (Slot("w", (8,), 0, 8),))
+    refs = {center.pull(0)[1][0] for _ in range(5)}
     assert len(refs) == 1
     assert center.status().snapshots == 1
     version = center.status().version
     center.push(
         PushHeader(incarnation=life, sequence=1, computed_from=version, steps=1),
         np.ones(8, np.float32),
+        0,
     )
-    assert center.pull()[1][0] not in refs
+    assert center.pull(0)[1][0] not in refs
     assert center.status().snapshots == 2
 
 
@@ -215,12 +216,12 @@ def test_a_second_process_reads_the_center_from_the_object_store(
     @ray.remote(num_cpus=0)
     def read() -> tuple[int, float, int]:
         center: Any = ray.get_actor("pool:center")
-        header, (ref,) = ray.get(center.pull.remote())
+        header, (ref,) = ray.get(center.pull.remote(0))
         vector: Any = ray.get(ref)
         return os.getpid(), float(vector.sum()), header.version.count
 
     pid, total, version = ray.get(read.remote())
-    header, (ref,) = ray.get(pool.center.pull.remote())
+    header, (ref,) = ray.get(pool.center.pull.remote(0))
     vector: Any = ray.get(ref)
     assert pid != os.getpid()
     assert (total, version) == (float(vector.sum()), header.version.count)
@@ -264,7 +265,7 @@ def test_the_actors_and_a_local_hub_end_in_the_same_vector_to_the_bit(
 
     mine = seat(pool, controller, 0, config=config, algorithm=algorithm, program=Program(loop=loop))
     ray.get(pool.workers[0].run.remote(mine))
-    _, (ref,) = ray.get(pool.center.pull.remote())
+    _, (ref,) = ray.get(pool.center.pull.remote(0))
     assert np.array_equal(ray.get(ref), ours.numpy())
 
 
@@ -284,6 +285,7 @@ def one_exchange_at_the_end(active: session.Session, *, finish: bool = True) -> 
     elastic.finish()
     from ray_easgd.local import LocalLink
 
-    assert isinstance(active.link, LocalLink)
-    assert active.link.hub.vector is not None
-    return active.link.hub.vector
+    (link,) = active.links
+    assert isinstance(link, LocalLink)
+    assert link.hub.vector is not None
+    return link.hub.vector

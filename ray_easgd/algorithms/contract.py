@@ -29,12 +29,19 @@ class Exchange:
     ``elastic``: the moving rate ties ``x`` to ``c``. ``overwrites``: ``x`` is set from ``c``
     rather than moved by a displacement. ``answered``: ``d`` is sent first, and ``x`` moves by the
     center that *shows* it; otherwise both ends move at once by one ``d``, computed from the center
-    pulled before.
+    pulled before. ``fused``: the compiled pass of ``shared/passes.py`` that is this whole exchange
+    in shared memory, if there is one.
     """
 
     elastic: ClassVar[bool] = False
     overwrites: ClassVar[bool] = False
     answered: ClassVar[bool] = False
+    fused: ClassVar[str] = ""
+
+    @property
+    def fused_pass(self) -> str:
+        """``fused``, where this very class says so: one derived from it may compute otherwise."""
+        return str(vars(type(self)).get("fused", ""))
 
     def begin(self, x: Tensor) -> State:
         """What the child remembers between exchanges, where ``x`` equals the center."""
@@ -154,6 +161,12 @@ class Algorithm:
             "in_turn": "every worker before it, at each exchange",
         }
         return phrases[self.rounds]
+
+    @property
+    def in_place(self) -> bool:
+        """Whether workers may exchange in the hub's own memory: nobody waits, nothing is kept."""
+        free = self.rounds == "none" and self.center_step.additive
+        return free and self.exchange.fused_pass != ""
 
     def settings(self) -> set[str]:
         """The names that ``having`` takes, besides ``momentum`` of a local step."""

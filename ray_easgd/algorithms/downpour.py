@@ -21,6 +21,7 @@ class DownpourExchange(Exchange):
     """
 
     overwrites: ClassVar[bool] = True
+    fused: ClassVar[str] = "take_over"
 
     def begin(self, x: Tensor) -> State:
         return {"base": x.clone()}

@@ -18,6 +18,7 @@ class ElasticExchange(Exchange):
     """
 
     elastic: ClassVar[bool] = True
+    fused: ClassVar[str] = "elastic"
 
     def difference(self, x: Tensor, c: Tensor, state: State, *, moving_rate: float) -> Tensor:
         return (x - c).mul_(moving_rate)

@@ -21,7 +21,8 @@ from torch import Tensor
 from ray_easgd.aggregator import Aggregator
 from ray_easgd.algorithms import Algorithm, LocalStep, Nesterov
 from ray_easgd.algorithms.contract import Average, Order
-from ray_easgd.elastic import Elastic, ElasticOptions
+from ray_easgd.elastic import Elastic
+from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.hub import Hub, HubOptions, options_for
 from ray_easgd.moving_rate import refuse_drift, refuse_runaway
 from ray_easgd.parameters import ParameterVector, Slot

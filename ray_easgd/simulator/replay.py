@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ray_easgd.config import Config
-from ray_easgd.elastic import Elastic, ElasticOptions
+from ray_easgd.elastic import Elastic
+from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.errors import BadStorage
 from ray_easgd.hub import Hub, options_for
 from ray_easgd.link import Snapshot
@@ -29,6 +30,7 @@ from ray_easgd.session import read_batch, worker_seed
 from ray_easgd.simulator.virtual_run import OnProgress, simulate
 from ray_easgd.task import OpenTask, Task
 from ray_easgd.trace import Joined, Left, Pushed, Trace, fingerprint, read_trace
+from ray_easgd.wire import Payload
 
 
 def replay(path: str, *, on_progress: OnProgress | None = None) -> dict[str, Any]:
@@ -176,7 +178,7 @@ class _Life:
         self._model.train()
         self._random = torch.get_rng_state()
 
-    def advance(self, header: PushHeader) -> tuple[PushHeader, Tensor]:
+    def advance(self, header: PushHeader) -> tuple[PushHeader, Payload]:
         """Take the steps up to a push, and that push."""
         torch.set_rng_state(self._random)
         self._tie.proceed()  # what it had to wait for at its last boundary
@@ -202,7 +204,8 @@ class _ReplayLink:
         self._replay, self._child = replay, child
         self._coming, self._due = pushes[::-1], [header.clock for header in pushes[::-1]]
         self.clock = 0
-        self.sent: tuple[PushHeader, Tensor] | None = None
+        self.desk = None
+        self.sent: tuple[PushHeader, Payload] | None = None
         self._asked = False
 
     def begun(self) -> None:
@@ -210,7 +213,9 @@ class _ReplayLink:
         if self._coming and self._coming[-1].taken_at == 0 and not self._asked:
             self._replay.snapshot(self._coming.pop())
 
-    def join(self, vector: Tensor, layout: Sequence[Slot]) -> tuple[int, Snapshot]:
+    def join(
+        self, vector: Tensor, layout: Sequence[Slot], *, ledger_seed: int | None = None
+    ) -> tuple[int, Snapshot]:
         return self._replay.admit(self._child, vector, layout)
 
     def pull(self, showing: int | None = None) -> None:
@@ -224,11 +229,11 @@ class _ReplayLink:
         self._asked = False
         return self._replay.snapshot(self._coming.pop())
 
-    def push(self, header: PushHeader, d: Tensor) -> None:
+    def push(self, header: PushHeader, d: Payload) -> None:
         self._due.pop()
         self.sent = (header, d)
 
-    def take_sent(self) -> tuple[PushHeader, Tensor]:
+    def take_sent(self) -> tuple[PushHeader, Payload]:
         """The push that was just made."""
         assert self.sent is not None
         sent, self.sent = self.sent, None

@@ -18,7 +18,7 @@ from ray_easgd.config import Config
 from ray_easgd.errors import BadConfig
 from ray_easgd.loop import make_local_step, resolve
 from ray_easgd.moving_rate import moving_rate
-from ray_easgd.recipe import algorithm_of
+from ray_easgd.recipe import algorithm_of, refuse_what_differs_on_the_wire
 from ray_easgd.simulator.fleet import Simulation
 from ray_easgd.simulator.messages import MessageTree
 from ray_easgd.simulator.parts import Level, Pace
@@ -48,6 +48,7 @@ def simulate(
     shaped each hub, in order; the same configuration writes the same bytes. Raises BadInput.
     """
     config = config if isinstance(config, Config) else Config.build(config or {})
+    refuse_what_differs_on_the_wire(config, "the simulator")
     began = time.perf_counter()
     tell = on_progress or (lambda share, line: None)
     if config.topology.scheme == "messages":

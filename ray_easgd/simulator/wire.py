@@ -13,6 +13,7 @@ from ray_easgd.link import Snapshot
 from ray_easgd.parameters import Slot
 from ray_easgd.protocol import PushHeader, PushReply
 from ray_easgd.simulator.clock import Action, Clock
+from ray_easgd.wire import Payload
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +40,7 @@ class SimulatedLink:
     ) -> None:
         self._clock, self.hub, self._child, self._cable = clock, hub, child, cable
         self._on_applied = on_applied
+        self.desk = None
         self._incarnation = 0
         self._pulling = False
         self._waits_for: int | None = None
@@ -49,7 +51,9 @@ class SimulatedLink:
         self._lives = 0  # of this wire: what was sent in an earlier one never arrives
         self._broken = self.cut = False
 
-    def join(self, vector: Tensor, layout: Sequence[Slot]) -> tuple[int, Snapshot]:
+    def join(
+        self, vector: Tensor, layout: Sequence[Slot], *, ledger_seed: int | None = None
+    ) -> tuple[int, Snapshot]:
         """At once: joining is not what a simulation is about."""
         self._incarnation = self.hub.admit(self._child, vector, layout)
         return self._incarnation, self.hub.snapshot()
@@ -63,7 +67,7 @@ class SimulatedLink:
         arrived, self._arrived = self._arrived, None
         return arrived
 
-    def push(self, header: PushHeader, d: Tensor) -> None:
+    def push(self, header: PushHeader, d: Payload) -> None:
         self._sent += 1
         self._after(self._cable.takes_s(d.nbytes), lambda: self._apply(header, d))
 
@@ -127,7 +131,7 @@ class SimulatedLink:
         self._pulling, self._arrived = False, snapshot
         self.on_arrival()
 
-    def _apply(self, header: PushHeader, d: Tensor) -> None:
+    def _apply(self, header: PushHeader, d: Payload) -> None:
         if self.cut:
             return  # its sender died with this under way, and the wire with it
         reply = self.hub.apply(header, d)

@@ -1,0 +1,1 @@
+"""Measurements of the exchange, as ratios against a yardstick of the same run."""

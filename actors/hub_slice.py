@@ -1,0 +1,234 @@
+"""A slice of the center in its process: the hub, its published snapshots, the memory it shares.
+
+One lock makes each call on the hub atomic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from threading import Condition
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import ray
+import torch
+
+from ray_easgd.hub import HubOptions
+from ray_easgd.parameters import Slot
+from ray_easgd.progress import Progress
+from ray_easgd.protocol import (
+    Interval,
+    PushHeader,
+    PushReply,
+    SnapshotHeader,
+    Version,
+    WireFormat,
+)
+from ray_easgd.shared_hub import Place, SharedHub
+from ray_easgd.trace import Record
+from ray_easgd.wire import Payload
+
+if TYPE_CHECKING:
+    from ray_easgd.codec import SharedBase
+
+Published = tuple[SnapshotHeader, list[Any]]
+"""A snapshot's header, and ObjectRefs to its vector of shape (n,): one for each slice. In a list,
+so that Ray hands the references on instead of fetching the vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedCoded:
+    """A snapshot coded against a base that all children share; the references in lists, as above.
+
+    ``coded`` is empty where the snapshot is itself the new base.
+    """
+
+    header: SnapshotHeader
+    base: Version
+    base_ref: list[Any]
+    coded: list[Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubStatus:
+    """A hub at a glance. ``sharing``: children that exchange in its own memory."""
+
+    version: Version
+    steps: int
+    progress: Progress
+    children: dict[int, str]
+    moving_rate: float
+    duplicates: int
+    refused: int
+    snapshots: int
+    num_parameters: int
+    sharing: int = 0
+
+
+def joined(parts: Sequence[HubStatus]) -> HubStatus:
+    """The slices of one center at a glance: what they count together, and the first one's rest.
+
+    A push carries data once every slice has it, so an interval is in one slice's book.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    return replace(
+        parts[0],
+        progress=Progress.union(p.progress for p in parts),
+        duplicates=sum(p.duplicates for p in parts),
+        refused=sum(p.refused for p in parts),
+        snapshots=sum(p.snapshots for p in parts),
+        num_parameters=sum(p.num_parameters for p in parts),
+    )
+
+
+class HubSlice:
+    """A hub behind a lock, its vector in the object store for whoever asks."""
+
+    def __init__(self, options: HubOptions) -> None:
+        self._moved = Condition()
+        self._hub = SharedHub(options)
+        self._published: Published | None = None
+        self._num_published = 0
+        self._bases: dict[WireFormat, tuple[SharedBase, list[Any]]] = {}
+        self._coded: dict[WireFormat, PublishedCoded] = {}
+
+    def join(
+        self, child: str, vector: np.ndarray, layout: Sequence[Slot], *, is_near: bool
+    ) -> tuple[int, SnapshotHeader, list[Any], Place | None]:
+        """Admit a child's new life: its incarnation, and the center or a place in its memory."""
+        with self._moved:
+            incarnation = self._hub.admit(child, torch.from_numpy(vector), layout)
+            self._moved.notify_all()  # a turn may begin with it
+            place = self._hub.give_place(incarnation) if is_near else None
+            if place is not None:
+                return incarnation, self._hub.header(), [], place
+            return incarnation, *self._publish(), None
+
+    def leave(self, incarnation: int, intervals: tuple[Interval, ...]) -> None:
+        """A child's goodbye, with the data its exchanges in memory had no room to name."""
+        with self._moved:
+            self._hub.progress.add(intervals)
+            self._hub.dismiss(incarnation)
+            self._moved.notify_all()
+
+    def lose(self, child: str) -> list[int]:
+        """A child's process is gone: its lives end here, and late pushes of theirs are refused."""
+        with self._moved:
+            lives = [i for i, name in self._hub.children.items() if name == child]
+            for incarnation in lives:
+                self._hub.dismiss(incarnation, lost=True)
+            self._moved.notify_all()
+            return lives
+
+    def push(self, header: PushHeader, d: Payload) -> PushReply:
+        """Apply one elastic difference, exactly once."""
+        with self._moved:
+            reply = self._hub.apply(header, d)
+            self._moved.notify_all()
+            return reply
+
+    def pull(self) -> Published:
+        """The newest snapshot. One put per version, however many pull it."""
+        with self._moved:
+            return self._publish()
+
+    def pull_coded(self, wire_format: WireFormat) -> PublishedCoded:
+        """The newest snapshot, coded. One put per version, however many pull it."""
+        with self._moved:
+            return self._publish_coded(wire_format)
+
+    def pull_shown(
+        self, incarnation: int, sequence: int, wire_format: WireFormat
+    ) -> Published | PublishedCoded:
+        """The snapshot this child waits for: one that shows its push, in its turn.
+
+        It wakes with each push, goodbye and loss, so a dead child holds nobody up.
+        """
+        with self._moved:
+            self._moved.wait_for(lambda: self._hub.shows(incarnation, sequence))
+            plain = wire_format == "float32"
+            return self._publish() if plain else self._publish_coded(wire_format)
+
+    def pull_judged(self) -> Published:
+        """What is tested and kept: the newest snapshot, or the average that the method keeps."""
+        with self._moved:
+            judged = self._hub.judged
+            if judged is self._hub.vector:
+                return self._publish()
+            assert judged is not None, "no child has brought a vector yet"
+            return self._hub.header(), [ray.put(judged.numpy())]
+
+    def collect(self) -> None:
+        """Book what children did in the hub's memory."""
+        with self._moved:
+            self._hub.collect()
+
+    def status(self) -> HubStatus:
+        """The hub at a glance."""
+        with self._moved:
+            hub = self._hub
+            hub.collect()
+            return HubStatus(
+                version=hub.version,
+                steps=hub.steps,
+                progress=hub.progress.copy(),
+                children=hub.children,
+                moving_rate=hub.moving_rate,
+                duplicates=hub.duplicates,
+                refused=hub.refused,
+                snapshots=self._num_published,
+                num_parameters=0 if hub.vector is None else hub.vector.numel(),
+                sharing=hub.num_places,
+            )
+
+    def layout(self) -> tuple[Slot, ...]:
+        """Of the whole vector; empty until a child has joined."""
+        return self._hub.layout
+
+    def take_trace(self) -> list[Record]:
+        """What shaped the slice since the last time this was asked."""
+        with self._moved:
+            return self._hub.take_trace()
+
+    def ledger_error(self) -> float | None:
+        """The edge ledger's relative gap; None where the ledger is off."""
+        with self._moved:
+            return self._hub.ledger_error()
+
+    def close(self) -> None:
+        """Let go of the shared memory."""
+        with self._moved:
+            self._hub.close()
+
+    def _publish(self) -> Published:
+        """Header and vector as one cut; the caller holds the lock.
+
+        The header is renewed even where the vector is not: the moving rate follows joins.
+        """
+        header = self._hub.header()
+        if self._published is None or self._published[0].version != header.version:
+            vector = ray.put(self._hub.shown_vector().numpy())
+            self._num_published += 1
+            self._published = (header, [vector])
+        return header, self._published[1]
+
+    def _publish_coded(self, wire_format: WireFormat) -> PublishedCoded:
+        header = self._hub.header()
+        known = self._coded.get(wire_format)
+        if known is None or known.header.version != header.version:
+            known = self._coded[wire_format] = self._code(header, wire_format)
+        return replace(known, header=header)
+
+    def _code(self, header: SnapshotHeader, wire_format: WireFormat) -> PublishedCoded:
+        from ray_easgd.codec import SharedBase
+
+        base, base_ref = self._bases.setdefault(wire_format, (SharedBase(wire_format), []))
+        vector, children = self._hub.shown_vector(), len(self._hub.children)
+        out = base.publish(header.version, vector, children=children)
+        if out.coded is None:
+            base_ref[:] = self._publish()[1]
+            return PublishedCoded(header, out.base, base_ref[:], [])
+        self._num_published += 1
+        return PublishedCoded(header, out.base, base_ref[:], [ray.put(out.coded)])

@@ -1,0 +1,106 @@
+"""The command line's group ``benchmark``: measurements, as ratios within one run."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import click
+
+from ray_easgd.seam import actors_module
+
+TRANSPORTS = ("shared_memory", "object_store")
+FORMATS = ("float32", "bfloat16", "int8")
+_FEWEST_EXCHANGES = 22  # two to warm up, and a median over twenty
+
+Ended = tuple[Mapping[str, Any], bool]
+"""What a command measured, and whether it is wanted as JSON."""
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="End with one JSON object on standard output."
+)
+
+
+def count(text: str) -> int:
+    """A whole number above zero; ``2.7e6`` is one too."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if number < 1 or number % 1:
+        raise click.BadParameter(f"{text!r} is no whole number above zero, as 100000 or 2.7e6")
+    return int(number)
+
+
+@click.group()
+def benchmark() -> None:
+    """Measure what exchanges cost, as ratios within one run."""
+    signal.signal(signal.SIGTERM, _as_interrupt)
+
+
+@benchmark.command()
+@click.option("--n", "sizes", type=count, multiple=True, help="Parameters, as in 2.7e6.")
+@click.option("--workers", type=click.IntRange(1), multiple=True, help="Workers at one hub.")
+@click.option("--transport", "transports", type=click.Choice(TRANSPORTS), multiple=True)
+@click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True)
+@click.option(
+    "--exchanges",
+    type=click.IntRange(_FEWEST_EXCHANGES),
+    help="Of all workers of a row together, a tenth of them to warm up.",
+)
+@click.option(
+    "--link",
+    metavar="RATE",
+    help="Put the hub behind a link of this rate, as in 100mbit. Needs root, ip and tc.",
+)
+@json_option
+def exchange(link: str | None, *, as_json: bool, **choice: Any) -> Ended:
+    """One elastic exchange next to a memcpy and an all-reduce.
+
+    Without options every transport at three sizes with 1 and 4 workers, in under 10 minutes. Each
+    of --n, --workers, --transport and --format may be given several times.
+
+    p50_ms and p99_ms are how long one worker waits for an exchange. memcpy_ratio is the wall time
+    per exchange of all workers together over one memcpy of 4n bytes. allreduce_ratio is the
+    median gloo all-reduce at as many processes (at least 2) over p50_ms.
+    """
+    cases, measure = actors_module("benchmark.cases"), actors_module("benchmark.exchange")
+    rows = measure.run_exchange(cases.Choice(**choice), link=link, tell=_tell)
+    return rows, as_json
+
+
+@benchmark.command()
+@click.option("--n", "sizes", type=count, multiple=True, help="Parameters of the model.")
+@click.option(
+    "--period", type=click.IntRange(1), default=16, show_default=True, help="Steps per exchange."
+)
+@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
+@click.option(
+    "--transport", type=click.Choice(["auto", *TRANSPORTS]), default="auto", show_default=True
+)
+@click.option(
+    "--pairs",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Blocks with exchanges, each beside one without.",
+)
+@json_option
+def overhead(sizes: tuple[int, ...], *, as_json: bool, **options: Any) -> Ended:
+    """A training loop's step rate with exchanges over the one without.
+
+    Without options for models of 0.1, 2.7 and 25 million parameters.
+    """
+    measure = actors_module("benchmark.overhead")
+    if sizes:
+        options["sizes"] = sizes
+    return measure.run_overhead(measure.OverheadOptions(**options), tell=_tell), as_json
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _as_interrupt(signum: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt

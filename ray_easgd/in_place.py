@@ -1,0 +1,96 @@
+"""One exchange in the hub's own memory: the compiled pass where ``x`` is on the CPU, and the
+device's arithmetic around a plain addition where it is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ray_easgd.algorithms.contract import Exchange, State
+from ray_easgd.protocol import Interval, Outcome
+from ray_easgd.staging import OnCpu, Staging
+
+if TYPE_CHECKING:
+    from ray_easgd.shared.desk import Desk, Meeting
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Met:
+    """What came of it. ``pending``: what ``x`` has still to lose, after its next gradient.
+
+    ``norm`` is of the difference; ``num_left_out`` elements lay in stripes that others held.
+    """
+
+    outcome: Outcome
+    staleness: int
+    norm: float
+    num_left_out: int
+    pending: Tensor | None = None
+
+
+def meet(
+    desk: Desk,
+    exchange: Exchange,
+    x: Tensor,
+    state: State,
+    *,
+    staging: Staging,
+    later: bool,
+    steps: int,
+    progress: tuple[Interval, ...],
+) -> Met:
+    """Exchange ``x``, shape (n,), with the center. ``later``: leave it to the caller to move it."""
+    if not isinstance(staging, OnCpu):
+        return _from_device(desk, exchange, x, state, staging, later, steps, progress)
+    if exchange.fused_pass == "take_over":
+        base = state["base"].numpy()
+        return _met(desk.take_over(x.numpy(), base, steps=steps, progress=progress))
+    if not later:
+        return _met(desk.elastic(x.numpy(), steps=steps, progress=progress))
+    d = torch.empty_like(x)
+    return _met(desk.elastic_later(x.numpy(), d.numpy(), steps=steps, progress=progress), d)
+
+
+def read_center(desk: Desk, n: int) -> Tensor:
+    """A copy of the center, shape (n,)."""
+    c = torch.empty(n)
+    desk.read(c.numpy())
+    return c
+
+
+def _from_device(
+    desk: Desk,
+    exchange: Exchange,
+    x: Tensor,
+    state: State,
+    staging: Staging,
+    later: bool,
+    steps: int,
+    progress: tuple[Interval, ...],
+) -> Met:
+    c = staging.ready(staging.bring(read_center(desk, x.numel())))
+    d = exchange.difference(x, c, state, moving_rate=desk.moving_rate)
+    sent = staging.fetch(d)
+    meeting = desk.add(sent.numpy(), steps=steps, progress=progress)
+    if Outcome(meeting.outcome.value) is not Outcome.APPLIED:
+        return _met(meeting)
+    if meeting.num_left_out:  # the desk has set those to zero
+        d = staging.ready(staging.bring(sent))
+    if later:
+        return _met(meeting, d)
+    x.sub_(d)
+    return _met(meeting)
+
+
+def _met(meeting: Meeting, pending: Tensor | None = None) -> Met:
+    outcome = Outcome(meeting.outcome.value)
+    return Met(
+        outcome=outcome,
+        staleness=meeting.staleness,
+        norm=meeting.squared_norm**0.5,
+        num_left_out=meeting.num_left_out,
+        pending=pending if outcome is Outcome.APPLIED else None,
+    )

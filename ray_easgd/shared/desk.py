@@ -1,0 +1,309 @@
+"""A child's place at a shared vector: exchanges in place, no call to the hub, no waiting.
+
+An exchange walks over the stripes, each under its lock, and skips those that somebody else has;
+it tries them once more at the end, and leaves out what is still busy. What is left out keeps its
+distance and goes with the next exchange.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ray_easgd.protocol import Interval, Outcome
+from ray_easgd.shared import passes
+from ray_easgd.shared.board import RING, SEEN, Board
+from ray_easgd.shared.passes import NO_SIGNS, Passed, Vector, fence
+from ray_easgd.shared.segment import Segment
+from ray_easgd.shared.stripes import Stripes
+
+_GOLDEN = 0.6180339887498949
+
+Visit = Callable[[int, int], Passed]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Meeting:
+    """One exchange in place.
+
+    ``outcome``: APPLIED; REFUSED, for the hub dismissed this life, and nothing was touched; or
+    NOT_FINITE, as the difference was, and only finite blocks before were applied.
+
+    ``sequence`` counts this life's exchanges, ``version_count`` the hub's pushes, this one
+    included; ``staleness`` those of others meanwhile. ``squared_norm`` is ``|d|^2`` of what was
+    applied, ``num_left_out`` the elements that were not.
+    """
+
+    outcome: Outcome
+    sequence: int
+    version_count: int
+    staleness: int = 0
+    moving_rate: float = 0.0
+    squared_norm: float = 0.0
+    num_left_out: int = 0
+
+
+@dataclass(slots=True)
+class _Walk:
+    """What one walk over the stripes has applied so far."""
+
+    squared_norm: float = 0.0
+    checksum: float = 0.0
+    num_applied: int = 0
+    is_finite: bool = True
+    missed: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Desk:
+    """One life's exchanges. For one thread; ``ledger_seed`` as in ``kernels.Checksum``.
+
+    Every exchange takes the gradient ``steps`` since the last one and the data behind them. The hub
+    hears of them with the first exchange that reaches any stripe: until then the desk keeps them.
+    An exchange that carried only part of the vector acknowledges all of them, as an elastic one
+    carries a fraction anyway, and what it left out follows. One that found *every* stripe busy
+    counts as an exchange that did nothing. Of one that was NOT_FINITE the hub hears no steps and
+    no data, its child being about to start again; those are the caller's to give back.
+
+    A call that is interrupted (KeyboardInterrupt) leaves its exchange torn, as a crash would, and
+    every later one is refused: the hub tells from the row that its ledger no longer fits.
+    """
+
+    def __init__(
+        self, segment: Segment, row: int, incarnation: int, ledger_seed: int | None = None
+    ) -> None:
+        self._segment = segment
+        self._row, self.incarnation = row, incarnation
+        self._stripes = Stripes(segment)
+        num = len(self._stripes.bounds)
+        first = int(row * _GOLDEN % 1.0 * num)  # far from other rows' first, however many there are
+        self._order = [*range(first, num), *range(first)]
+        self._signs = NO_SIGNS
+        if ledger_seed is not None:
+            signs = np.random.default_rng(ledger_seed).integers(0, 2, self._board.n, dtype=np.int8)
+            self._signs = signs * np.int8(2) - np.int8(1)
+        self._steps = 0
+        self._progress: list[Interval] = []
+
+    def elastic(self, x: Vector, *, steps: int, progress: Iterable[Interval] = ()) -> Meeting:
+        """``d = rate (x - c); x <- x - d; c <- c + d``, with the hub's moving rate."""
+        self._check(x)
+        c, rate, signs = self._vector, self.moving_rate, self._signs
+        return self._meet(
+            lambda start, stop: passes.elastic(x, c, rate, start, stop, signs),
+            steps,
+            progress,
+            rate=rate,
+        )
+
+    def elastic_later(
+        self, x: Vector, out: Vector, *, steps: int, progress: Iterable[Interval] = ()
+    ) -> Meeting:
+        """``d = rate (x - c); c <- c + d; out <- d``. The caller owes ``x <- x - out``.
+
+        Afterwards ``out`` holds what arrived: zero where nothing did.
+        """
+        self._check(x, out)
+        c, rate, signs = self._vector, self.moving_rate, self._signs
+        return self._meet(
+            lambda start, stop: passes.elastic_later(x, c, rate, out, start, stop, signs),
+            steps,
+            progress,
+            rate=rate,
+            arrived=out,
+        )
+
+    def take_over(
+        self, x: Vector, base: Vector, *, steps: int, progress: Iterable[Interval] = ()
+    ) -> Meeting:
+        """``d = x - base; c <- c + d; x <- c; base <- c``."""
+        self._check(x, base)
+        c, signs = self._vector, self._signs
+        return self._meet(
+            lambda start, stop: passes.take_over(x, base, c, start, stop, signs), steps, progress
+        )
+
+    def add(self, d: Vector, *, steps: int, progress: Iterable[Interval] = ()) -> Meeting:
+        """``c <- c + d``. Afterwards ``d`` holds what arrived: zero where nothing did."""
+        self._check(d)
+        c, signs = self._vector, self._signs
+        return self._meet(
+            lambda start, stop: passes.add(d, c, start, stop, signs), steps, progress, arrived=d
+        )
+
+    def read(self, out: Vector) -> None:
+        """Copy ``c``. Valid element by element; the hub's debts (``Hall.add``) are not in it."""
+        np.copyto(out, self._vector)
+
+    @property
+    def moving_rate(self) -> float:
+        """The rate the hub wants now."""
+        return self._board.moving_rate
+
+    @property
+    def version_count(self) -> int:
+        """Pushes the hub's vector contains now."""
+        return self._board.version_count
+
+    @property
+    def hub_epoch(self) -> int:
+        """Which life of the hub's state this is; a successor raises it."""
+        return self._board.hub_epoch
+
+    @property
+    def dismissed(self) -> bool:
+        """Whether every exchange from now on would be refused."""
+        mine = int(self._board.incarnation[self._row]) == self.incarnation
+        return not mine or self._is_torn
+
+    @property
+    def pending_steps(self) -> int:
+        """Gradient steps the hub has not heard of."""
+        return self._steps
+
+    def pending_progress(self) -> tuple[Interval, ...]:
+        """Data the hub has not heard of: its row had no room, or no stripe was free."""
+        return tuple(self._progress)
+
+    def close(self) -> None:
+        """Let go of the locks. The row stays this life's until the hub dismisses it."""
+        self._stripes.close()
+
+    # Asked for each time: a view kept here would keep the memory after the segment is closed.
+    @property
+    def _board(self) -> Board:
+        return self._segment.board
+
+    @property
+    def _vector(self) -> Vector:
+        return self._segment.vector
+
+    @property
+    def _is_torn(self) -> bool:
+        return int(self._board.entered[self._row]) > int(self._board.sequence[self._row])
+
+    def _check(self, *vectors: Vector) -> None:
+        """The compiled passes look at no bounds."""
+        for vector in vectors:
+            if vector.shape != (self._board.n,) or vector.dtype != np.float32:
+                raise ValueError(
+                    f"{vector.dtype} of shape {vector.shape}: the shared vector is float32 of "
+                    f"shape ({self._board.n},)"
+                )
+            if not (vector.flags.c_contiguous and vector.flags.writeable and vector.flags.aligned):
+                raise ValueError("the vector must be contiguous, aligned and writable")
+
+    def _meet(
+        self,
+        visit: Visit,
+        steps: int,
+        progress: Iterable[Interval],
+        *,
+        rate: float = 0.0,
+        arrived: Vector | None = None,
+    ) -> Meeting:
+        progress = list(progress)
+        # Looked at before the lock too: a dismissed life's row may be another's by now, which must
+        # not find it locked. Only the hub ever takes another's row, and only to end it.
+        if self.dismissed or not self._stripes.try_lock_row(self._row):
+            return self._meeting(Outcome.REFUSED, _Walk())
+        try:
+            if self.dismissed:
+                return self._meeting(Outcome.REFUSED, _Walk())
+            before = self.version_count
+            self._board.entered[self._row] = self._board.sequence[self._row] + 1
+            walk = self._walk(visit)
+            if arrived is not None:
+                for start, stop in walk.missed:
+                    arrived[start:stop] = 0
+            staleness = self.version_count - before
+            if walk.is_finite:
+                self._keep(steps, progress)
+            if walk.is_finite or walk.num_applied:
+                self._publish(walk)
+            self._board.entered[self._row] = 0
+        finally:
+            self._stripes.unlock_row(self._row)
+        outcome = Outcome.APPLIED if walk.is_finite else Outcome.NOT_FINITE
+        return self._meeting(outcome, walk, staleness=staleness, rate=rate)
+
+    def _meeting(
+        self, outcome: Outcome, walk: _Walk, *, staleness: int = 0, rate: float = 0.0
+    ) -> Meeting:
+        return Meeting(
+            outcome=outcome,
+            sequence=int(self._board.sequence[self._row] - self._board.began[self._row]),
+            version_count=self.version_count,
+            staleness=staleness,
+            moving_rate=rate,
+            squared_norm=walk.squared_norm,
+            num_left_out=self._board.n - walk.num_applied,
+        )
+
+    def _walk(self, visit: Visit) -> _Walk:
+        walk = _Walk()
+        busy = [k for k in self._order if not self._visited(k, visit, walk)]
+        busy = [k for k in busy if not self._visited(k, visit, walk)]
+        walk.missed += [self._stripes.bounds[k] for k in busy]
+        return walk
+
+    def _visited(self, k: int, visit: Visit, walk: _Walk) -> bool:
+        """Whether stripe ``k`` was to be had. None is, after one that was not finite."""
+        if not walk.is_finite or not self._stripes.try_lock(k):
+            return False
+        start, stop = self._stripes.bounds[k]
+        try:
+            reached, squared_norm, checksum = visit(start, stop)
+        finally:
+            self._stripes.unlock(k)
+        walk.squared_norm += squared_norm
+        walk.checksum += checksum
+        walk.num_applied += reached - start
+        if reached < stop:
+            walk.is_finite = False
+            walk.missed.append((reached, stop))
+        return True
+
+    def _keep(self, steps: int, progress: list[Interval]) -> None:
+        self._steps += steps
+        self._progress = _joined(self._progress + progress)
+
+    def _publish(self, walk: _Walk) -> None:
+        """Tell the hub: what this exchange did, and as much data as its row has room for."""
+        record = self._board.record(self._row)
+        record["sequence"] += 1
+        record["checksum"] += walk.checksum
+        record["scale"] += abs(walk.checksum)
+        if walk.is_finite:
+            record["left_out"] += self._board.n - walk.num_applied
+        kept_steps, kept_progress = self._steps, self._progress
+        if walk.is_finite and walk.num_applied:
+            kept_steps, kept_progress = 0, self._offer(record)
+            record["steps"] += self._steps
+        self._board.publish(self._row, record)
+        self._steps, self._progress = kept_steps, kept_progress
+
+    def _offer(self, record: NDArray[np.void]) -> list[Interval]:
+        """Write data intervals where the hub is done reading; returns those without a place."""
+        written = int(record["num_intervals"][0])
+        room = RING - (written - int(self._board.records["num_intervals"][self._row, SEEN]))
+        fence()
+        for k, interval in enumerate(self._progress[:room]):
+            at = (written + k) % RING
+            self._board.rings[self._row, at] = interval.epoch, interval.start, interval.stop
+        record["num_intervals"] += min(room, len(self._progress))
+        return self._progress[room:]
+
+
+def _joined(intervals: list[Interval]) -> list[Interval]:
+    """The same positions, each as often as before, in as few intervals as touch end to end."""
+    joined: list[Interval] = []
+    for interval in sorted(intervals):
+        last = joined[-1] if joined else None
+        if last is not None and (last.epoch, last.stop) == (interval.epoch, interval.start):
+            joined[-1] = Interval(last.epoch, last.start, interval.stop)
+        else:
+            joined.append(interval)
+    return joined

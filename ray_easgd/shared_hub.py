@@ -1,0 +1,170 @@
+"""A hub whose vector some children move in place, in memory they share, and others by pushes.
+
+What the children of its node did there it learns by ``collect``; all else it does as any hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ray_easgd.algorithms.contract import Arrival
+from ray_easgd.hub import Hub, HubOptions
+from ray_easgd.link import Snapshot
+from ray_easgd.parameters import Slot
+from ray_easgd.protocol import PushHeader, PushReply, SnapshotHeader
+from ray_easgd.wire import Payload, decoded
+
+if TYPE_CHECKING:
+    from ray_easgd.shared.desk import Desk
+    from ray_easgd.shared.hall import Hall
+    from ray_easgd.shared.segment import Address, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a child of the hub's node finds its row in the hub's memory."""
+
+    address: Address
+    row: int
+
+    def open(self, incarnation: int, *, ledger_seed: int | None) -> tuple[Segment, Desk]:
+        """Map it into this process. Raises SharedMemoryUnavailable."""
+        from ray_easgd.shared.desk import Desk
+        from ray_easgd.shared.segment import Segment
+
+        segment = Segment.open(self.address)
+        return segment, Desk(segment, self.row, incarnation, ledger_seed=ledger_seed)
+
+
+class SharedHub(Hub):
+    """Shares its vector from the first child that asks for a place, where its step only adds.
+
+    ``why_alone`` says why a child that asked got none; empty where none asked in vain.
+    """
+
+    def __init__(self, options: HubOptions) -> None:
+        super().__init__(options)
+        self.why_alone = ""
+        self._segment: Segment | None = None
+        self._hall: Hall | None = None
+
+    @property
+    def num_places(self) -> int:
+        """Living children that exchange in place."""
+        return 0 if self._hall is None else len(self._hall.lives)
+
+    def give_place(self, incarnation: int) -> Place | None:
+        """A row for this living child, or None: it has to push and pull, as from another node."""
+        options = self.options
+        if not options.center_step.additive or options.rounds != "none" or options.traced:
+            self.why_alone = "the method's center does more than add up what arrives"
+            return None
+        if self._hall is None and not self._share():
+            return None
+        assert self._hall is not None
+        assert self._segment is not None
+        row = self._hall.admit(incarnation)
+        if row is None:
+            self.why_alone = "every row of the shared memory is taken"
+            return None
+        self._hall.set_rate(self.moving_rate)
+        return Place(self._segment.address, row)
+
+    def collect(self) -> None:
+        """Book what was exchanged in place since the last time."""
+        if self._hall is None:
+            return
+        self._hall.settle()
+        for news in self._hall.collect():
+            self._count += news.exchanges
+            self._applied[news.incarnation] = news.sequence
+            self.steps += news.steps
+            self.progress.add(news.intervals)
+            if self._ledger is not None:
+                self._ledger.applied += news.checksum
+                self._ledger.scale += news.scale
+                if news.torn:  # a killed child's last exchange is in the vector in part
+                    self._ledger.begin_again(self.shown_vector())
+
+    def shown_vector(self) -> Tensor:
+        """The vector with every push that is booked; not to be written to."""
+        assert self.vector is not None, "no child has brought a vector yet"
+        if self._hall is not None and self._hall.num_owed:
+            return torch.from_numpy(self._hall.snapshot())
+        return self.vector
+
+    def close(self) -> None:
+        """Let go of the memory; children that still have it keep it alive."""
+        if self._hall is not None and self._segment is not None:
+            self.vector = self.shown_vector().clone()
+            self._hall.close()
+            self._segment.close()
+            self._hall = self._segment = None
+
+    def admit(self, child: str, vector: Tensor, layout: Sequence[Slot]) -> int:
+        incarnation = super().admit(child, vector, layout)
+        self._renew()
+        return incarnation
+
+    def dismiss(self, incarnation: int, *, lost: bool = False) -> None:
+        """As a hub does. A child stopped inside an exchange is done with at a later ``collect``."""
+        if self._hall is not None:
+            self._hall.dismiss(incarnation)
+            self.collect()
+        super().dismiss(incarnation, lost=lost)
+        self._renew()
+
+    def apply(self, header: PushHeader, d: Payload) -> PushReply:
+        self.collect()
+        reply = super().apply(header, d)
+        self._renew()
+        return reply
+
+    def header(self) -> SnapshotHeader:
+        self.collect()
+        return super().header()
+
+    def snapshot(self) -> Snapshot:
+        """A copy of the vector with its header.
+
+        It contains every push the header shows, and parts of those that came in meanwhile.
+        """
+        return Snapshot(self.header(), self.shown_vector().clone())
+
+    def ledger_error(self) -> float | None:
+        """As a hub's, to be asked while no child exchanges in place."""
+        self.collect()
+        return super().ledger_error()
+
+    def _share(self) -> bool:
+        from ray_easgd.shared.hall import Hall
+        from ray_easgd.shared.segment import Segment, SharedMemoryUnavailable
+
+        assert self.vector is not None
+        try:
+            self._segment = Segment.create(self.vector.numel())
+        except SharedMemoryUnavailable as error:
+            self.why_alone = str(error)
+            return False
+        self._segment.vector[:] = self.vector.numpy()
+        self.vector = torch.from_numpy(self._segment.vector)
+        self._hall = Hall(self._segment, epoch=self.epoch)
+        self._renew()
+        return True
+
+    def _renew(self) -> None:
+        """Tell those who exchange in place what they cannot know: the rate, and others' pushes."""
+        if self._hall is not None:
+            self._hall.set_rate(self.moving_rate)
+            self._hall.set_base_count(self._count - self._hall.totals.exchanges)
+
+    def _move(self, d: Payload, arrival: Arrival) -> None:
+        if self._hall is None:
+            super()._move(d, arrival)
+        else:
+            self._hall.add(decoded(d).numpy())

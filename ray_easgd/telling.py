@@ -1,0 +1,77 @@
+"""What a worker's tie tells of itself: losses, norms, and what went wrong."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ray_easgd.errors import Diverged
+from ray_easgd.ports import Reporter
+
+_MOST_RESTARTS = 10
+
+
+class Telling:
+    """The words between a tie and its reporter.
+
+    ``conserves``: an exchange moves both ends by ``rate`` times their distance.
+    """
+
+    def __init__(self, reporter: Reporter, name: str, *, conserves: bool) -> None:
+        self.reporter, self._name, self._conserves = reporter, name, conserves
+        self._loss_sum: Tensor | float = 0.0
+        self._num_losses = self._restarts_in_a_row = 0
+
+    def add_loss(self, loss: Tensor | float | None) -> None:
+        """Summed without reading: on a GPU a number that is looked at is a number waited for."""
+        if loss is not None:
+            value = loss.detach() if isinstance(loss, Tensor) else float(loss)
+            self._loss_sum = self._loss_sum + value
+            self._num_losses += 1
+
+    def take_loss(self) -> float | None:
+        """The mean since the last time; None where there was none."""
+        if not self._num_losses:
+            return None
+        mean = float(self._loss_sum) / self._num_losses
+        self._loss_sum, self._num_losses = 0.0, 0
+        return mean
+
+    def exchanged(self, clock: int, loss: float | None, norm: float, rate: float) -> None:
+        """An exchange went well: ``norm`` is that of its difference."""
+        self._restarts_in_a_row = 0
+        distance = norm / abs(rate) if self._conserves and rate else norm
+        values = {"push_norm": norm, "distance": distance}
+        if loss is not None:
+            values["loss"] = loss
+        self.reporter.metrics(values, step=clock)
+
+    def stale(self, clock: int, staleness: int) -> None:
+        """How many versions lay between a push's center and itself."""
+        self.reporter.metrics({"staleness": float(staleness)}, step=clock)
+
+    def not_finite(self, clock: int, steps_lost: int) -> None:
+        """Non-finite numbers made it start from the center; Diverged if they always do."""
+        self._restarts_in_a_row += 1
+        self.reporter.event(
+            "not_finite",
+            f"{self._name} met non-finite numbers at step {clock}; it starts again from the "
+            f"center, its last {steps_lost} steps are dropped and its optimizer state is cleared",
+            step=clock,
+            steps_lost=steps_lost,
+        )
+        if self._restarts_in_a_row >= _MOST_RESTARTS:
+            raise Diverged(self._name, self._restarts_in_a_row)
+
+    def new_life(self, incarnation: int, lost_norm: float) -> None:
+        """The hub had taken it for dead."""
+        self.reporter.event(
+            "new_life",
+            f"{self._name} was taken for dead and joins again as incarnation {incarnation}, from "
+            f"the center; outstanding pushes of norm {lost_norm:.3g} are lost",
+            lost_norm=lost_norm,
+        )
+
+
+def is_number(value: float | None) -> bool:
+    """Whether it is finite; None is."""
+    return value is None or abs(value) < float("inf")

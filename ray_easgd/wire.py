@@ -1,0 +1,50 @@
+"""What travels of a vector: itself, or coded. Compiled code is imported when a format needs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Union
+
+import torch
+from torch import Tensor
+
+from ray_easgd.kernels import is_finite
+from ray_easgd.protocol import WireFormat
+
+if TYPE_CHECKING:
+    from ray_easgd.codec import Coded
+
+Payload = Union[Tensor, "Coded"]
+"""A difference on its way, shape (n,)."""
+
+
+def encoded(d: Tensor, wire_format: WireFormat) -> Payload | None:
+    """``d`` as it travels; ``d`` itself becomes what the other end will decode.
+
+    None where it is not finite.
+    """
+    if wire_format == "float32":
+        return d if is_finite(d) else None
+    from ray_easgd.codec import encode_
+
+    return encode_(d, wire_format)
+
+
+def warm_up(wire_format: WireFormat) -> None:
+    """Load the compiled code now rather than in the first exchange: about a second."""
+    if wire_format != "float32":
+        from ray_easgd.codec import add_, decode_onto, encode_, encode_from
+
+        d = torch.zeros(1)
+        for wire in (encode_(d, wire_format), encode_from(d, d, wire_format)):
+            assert wire is not None
+            add_(d, wire)
+            decode_onto(d, wire)
+
+
+def decoded(payload: Payload) -> Tensor:
+    """As both ends apply it, shape (n,)."""
+    if isinstance(payload, Tensor):
+        return payload
+    from ray_easgd.codec import decode
+
+    return decode(payload)
