@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import ray
 import torch
-from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError, RayTaskError
 from torch import Tensor
 
 from ray_easgd.errors import BadCluster, HubLost
@@ -192,7 +192,7 @@ class HubLink:
         if form != "float32":
             return self._decoded(answer)
         header, (ref,) = answer
-        return Snapshot(header, torch.from_numpy(ray.get(ref)))
+        return Snapshot(header, torch.from_numpy(_fetched(ref)))
 
     def _decoded(self, answer: PublishedCoded) -> Snapshot:
         """The base is fetched once, and kept until the hub has a newer one."""
@@ -200,12 +200,12 @@ class HubLink:
 
         num_bytes = 0
         if self._base is None or self._base[0] != answer.base:
-            self._base = answer.base, torch.from_numpy(ray.get(answer.base_ref[0]))
+            self._base = answer.base, torch.from_numpy(_fetched(answer.base_ref[0]))
             num_bytes = self._base[1].nbytes
         base = self._base[1]
         if not answer.coded:
             return Snapshot(answer.header, base, num_bytes)
-        coded: Coded = ray.get(answer.coded[0])
+        coded: Coded = _fetched(answer.coded[0])
         return Snapshot(answer.header, decode_onto(base, coded), num_bytes + coded.nbytes)
 
     def _send(self, header: PushHeader, d: Payload) -> PushReply:
@@ -222,6 +222,16 @@ def _insist(ask: Callable[[], Any]) -> Any:
             return ray.get(ask())
         except ActorUnavailableError:
             continue  # Ray waited for the connection before it said so
+
+
+def _fetched(reference: Any) -> Any:
+    """An object's value. Where it has to come from afar, ``wait`` does the waiting: a ``get`` that
+    waits keeps the other thread from its ``put``."""
+    try:
+        return ray.get(reference, timeout=0)
+    except GetTimeoutError:
+        ray.wait([reference], fetch_local=True)
+        return ray.get(reference)
 
 
 def _result(future: Future[T]) -> T:

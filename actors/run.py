@@ -93,13 +93,7 @@ class Run:
         )
         try:
             self.centers = tuple(
-                start_center(
-                    self._name,
-                    options,
-                    num_children=self.num_workers,
-                    fragments=exchange.fragments,
-                    shard=shard,
-                )
+                start_center(self._name, options, self.num_workers, exchange.fragments, shard)
                 for shard in range(center.shards)
             )
         except ValueError as error:  # Ray's word for a name that is taken

@@ -75,7 +75,7 @@ def exchange(link: str | None, *, as_json: bool, **choice: Any) -> Ended:
 @click.option(
     "--period", type=click.IntRange(1), default=16, show_default=True, help="Steps per exchange."
 )
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True)
 @click.option(
     "--transport", type=click.Choice(["auto", *TRANSPORTS]), default="auto", show_default=True
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ray_easgd import apart
 from ray_easgd.algorithms.steps import LocalStep
 from ray_easgd.child import Child
 from ray_easgd.elastic_options import ElasticCounts, ElasticOptions
@@ -22,7 +23,7 @@ from ray_easgd.ports import DataBook, NoData, Reporter
 from ray_easgd.protocol import Interval, Outcome, PushHeader
 from ray_easgd.staging import staging_for
 from ray_easgd.telling import Telling, is_number
-from ray_easgd.wire import Payload, encoded
+from ray_easgd.wire import Payload
 
 
 class Elastic:
@@ -54,7 +55,6 @@ class Elastic:
         self._rounds = options.algorithm.rounds
         self._pending: Tensor | None = None  # a displacement that at_snapshot applies later
         self._residual: Tensor | None = None  # what rounding left of the last difference
-        self._keeps_residual = options.wire_format != "float32" and self._exchange.overwrites
         self._was_late = False
         self._lead = 1 if options.lead is None else options.lead
         self._fresh: Snapshot | None = None
@@ -63,7 +63,6 @@ class Elastic:
         self._join()
         self.proceed()
 
-    @torch.no_grad()
     def step(self, loss: Tensor | float | None = None) -> None:
         """A step boundary: exchange if one is due. ``loss`` is only watched and reported.
 
@@ -72,8 +71,10 @@ class Elastic:
         """
         self.clock += 1
         self._told.add_loss(loss)
-        self._apply_pending()
-        self.proceed()
+        if self._pending is not None:
+            self._apply(self._pending)
+        if self.clock >= self._due or self.link.desk is None:
+            self.proceed()
 
     @property
     def waiting(self) -> bool:
@@ -254,27 +255,36 @@ class Elastic:
 
     def _meet(self) -> None:
         """One exchange against the snapshot held: compute ``d``, send it, move."""
-        rate = self._held.header.moving_rate
-        d = self._exchange.difference(self.vector.flat, self._center, self._state, moving_rate=rate)
-        left = d.clone() if self._keeps_residual else None
-        sent = self._staging.fetch(d)
-        payload = encoded(sent, self.options.wire_format)
+        rate, options = self._held.header.moving_rate, self.options
         loss = self._told.take_loss()
-        if payload is None or not is_number(loss):
+        difference = None
+        if is_number(loss):
+            x, may_move = self.vector.flat, options.order == "between_steps"
+            difference = apart.difference(
+                self._exchange,
+                x,
+                self._center,
+                self._state,
+                rate,
+                self._staging,
+                wire_format=options.wire_format,
+                may_move=may_move,
+            )
+        if difference is None:
             self._start_again(self._center)
             return
-        self._send(sent, payload)
-        if sent is not d and payload is not sent:  # rounded, on the CPU only
-            d = self._staging.ready(self._staging.bring(sent))
-        self._residual = None if left is None else left.sub_(d)
-        if self._answered:
-            self._unanswered = d
+        self._send(difference.sent, difference.payload)
+        self._residual = difference.residual
+        if difference.has_moved:
+            self.counts.moves += 1
+        elif self._answered:
+            self._unanswered = difference.d
             self._ask_if_time()
             self._collect()
             self._take_answer()
         else:
-            self._move(d)
-        self._told.exchanged(self.clock, loss, float(sent.norm()), rate)
+            self._move(difference.d)
+        self._told.exchanged(self.clock, loss, difference.norm, rate)
 
     def _meet_in_place(self) -> None:
         """One exchange in the hub's own memory: nothing is sent, and nothing can be late."""
@@ -285,16 +295,10 @@ class Elastic:
         if not is_number(loss):
             self._start_again(read_center(desk, x.numel()), progress)
             return
-        rate = desk.moving_rate
-        meeting = meet(
-            desk,
-            self._exchange,
-            x,
-            self._state,
-            staging=self._staging,
-            later=self.options.order == "at_snapshot",
-            steps=self.clock - self._pushed_at,
-            progress=progress,
+        rate, steps = desk.moving_rate, self.clock - self._pushed_at
+        later = self.options.order == "at_snapshot"
+        meeting, pending = meet(
+            desk, self._exchange, x, self._state, self._staging, later, steps, progress
         )
         if meeting.outcome is Outcome.REFUSED:
             self._begin_new_life(progress)
@@ -302,14 +306,14 @@ class Elastic:
             self._start_again(read_center(desk, x.numel()), progress)
         else:
             self._pushed_at = self.clock
-            self._pending = meeting.pending
-            self.counts.moves += meeting.pending is None
+            self._pending = pending
+            self.counts.moves += pending is None
             self.counts.exchanges += 1
             self.counts.left_out += meeting.num_left_out
             self.counts.bytes_sent += x.nbytes
             self.counts.bytes_received += x.nbytes
-            self._told.stale(self.clock, meeting.staleness)
-            self._told.exchanged(self.clock, loss, meeting.norm, rate)
+            norm = meeting.squared_norm**0.5
+            self._told.exchanged(self.clock, loss, norm, rate, meeting.staleness)
 
     def _move(self, d: Tensor) -> None:
         """Move ``x`` by the center held, now or after the next gradient."""
@@ -351,11 +355,11 @@ class Elastic:
     def _unseen(self, x: Tensor) -> list[Tensor]:
         return [d.to(x.device) for d in self._child.unseen()]
 
-    def _apply_pending(self) -> None:
-        if self._pending is not None:
-            self.vector.flat.sub_(self._pending)
-            self._pending = None
-            self.counts.moves += 1
+    @torch.no_grad()
+    def _apply(self, pending: Tensor) -> None:
+        self.vector.flat.sub_(pending)
+        self._pending = None
+        self.counts.moves += 1
 
     @torch.no_grad()
     def return_to_center(self) -> None:

@@ -3,7 +3,6 @@ device's arithmetic around a plain addition where it is not."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,19 +15,8 @@ from ray_easgd.staging import OnCpu, Staging
 if TYPE_CHECKING:
     from ray_easgd.shared.desk import Desk, Meeting
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Met:
-    """What came of it. ``pending``: what ``x`` has still to lose, after its next gradient.
-
-    ``norm`` is of the difference; ``num_left_out`` elements lay in stripes that others held.
-    """
-
-    outcome: Outcome
-    staleness: int
-    norm: float
-    num_left_out: int
-    pending: Tensor | None = None
+Met = tuple["Meeting", Tensor | None]
+"""What came of it, and what ``x`` has still to lose after its next gradient, if anything."""
 
 
 def meet(
@@ -36,7 +24,6 @@ def meet(
     exchange: Exchange,
     x: Tensor,
     state: State,
-    *,
     staging: Staging,
     later: bool,
     steps: int,
@@ -47,11 +34,12 @@ def meet(
         return _from_device(desk, exchange, x, state, staging, later, steps, progress)
     if exchange.fused_pass == "take_over":
         base = state["base"].numpy()
-        return _met(desk.take_over(x.numpy(), base, steps=steps, progress=progress))
+        return desk.take_over(x.numpy(), base, steps=steps, progress=progress), None
     if not later:
-        return _met(desk.elastic(x.numpy(), steps=steps, progress=progress))
+        return desk.elastic(x.numpy(), steps=steps, progress=progress), None
     d = torch.empty_like(x)
-    return _met(desk.elastic_later(x.numpy(), d.numpy(), steps=steps, progress=progress), d)
+    meeting = desk.elastic_later(x.numpy(), d.numpy(), steps=steps, progress=progress)
+    return meeting, d if meeting.outcome is Outcome.APPLIED else None
 
 
 def read_center(desk: Desk, n: int) -> Tensor:
@@ -75,22 +63,11 @@ def _from_device(
     d = exchange.difference(x, c, state, moving_rate=desk.moving_rate)
     sent = staging.fetch(d)
     meeting = desk.add(sent.numpy(), steps=steps, progress=progress)
-    if Outcome(meeting.outcome.value) is not Outcome.APPLIED:
-        return _met(meeting)
+    if meeting.outcome is not Outcome.APPLIED:
+        return meeting, None
     if meeting.num_left_out:  # the desk has set those to zero
         d = staging.ready(staging.bring(sent))
     if later:
-        return _met(meeting, d)
+        return meeting, d
     x.sub_(d)
-    return _met(meeting)
-
-
-def _met(meeting: Meeting, pending: Tensor | None = None) -> Met:
-    outcome = Outcome(meeting.outcome.value)
-    return Met(
-        outcome=outcome,
-        staleness=meeting.staleness,
-        norm=meeting.squared_norm**0.5,
-        num_left_out=meeting.num_left_out,
-        pending=pending if outcome is Outcome.APPLIED else None,
-    )
+    return meeting, None

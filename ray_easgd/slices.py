@@ -106,6 +106,9 @@ class Slices:
 
     def step(self, loss: Tensor | float | None = None) -> None:
         """A step boundary: exchange what is due."""
+        if len(self._ties) == 1:
+            self._ties[0].step(loss)
+            return
         restarts = [tie.counts.restarts for tie in self._ties]
         for tie in self._ties:
             tie.step(loss)

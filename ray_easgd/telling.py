@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ray_easgd.errors import Diverged
@@ -18,31 +19,48 @@ class Telling:
 
     def __init__(self, reporter: Reporter, name: str, *, conserves: bool) -> None:
         self.reporter, self._name, self._conserves = reporter, name, conserves
-        self._loss_sum: Tensor | float = 0.0
-        self._num_losses = self._restarts_in_a_row = 0
+        self._loss_sum, self._num_losses = 0.0, 0
+        self._unread: list[Tensor] = []
+        self._restarts_in_a_row = 0
 
     def add_loss(self, loss: Tensor | float | None) -> None:
-        """Summed without reading: on a GPU a number that is looked at is a number waited for."""
-        if loss is not None:
-            value = loss.detach() if isinstance(loss, Tensor) else float(loss)
-            self._loss_sum = self._loss_sum + value
-            self._num_losses += 1
+        """A GPU's is kept unread: a number that is looked at is a number waited for."""
+        if loss is None:
+            return
+        self._num_losses += 1
+        if not isinstance(loss, Tensor):
+            self._loss_sum += loss
+        elif loss.is_cuda:
+            self._unread.append(loss.detach())
+        else:
+            self._loss_sum += loss.item()
 
     def take_loss(self) -> float | None:
         """The mean since the last time; None where there was none."""
         if not self._num_losses:
             return None
-        mean = float(self._loss_sum) / self._num_losses
-        self._loss_sum, self._num_losses = 0.0, 0
+        if self._unread:
+            self._loss_sum += float(torch.stack(self._unread).sum())
+        mean = self._loss_sum / self._num_losses
+        self._loss_sum, self._num_losses, self._unread = 0.0, 0, []
         return mean
 
-    def exchanged(self, clock: int, loss: float | None, norm: float, rate: float) -> None:
+    def exchanged(
+        self,
+        clock: int,
+        loss: float | None,
+        norm: float,
+        rate: float,
+        staleness: int | None = None,
+    ) -> None:
         """An exchange went well: ``norm`` is that of its difference."""
         self._restarts_in_a_row = 0
         distance = norm / abs(rate) if self._conserves and rate else norm
         values = {"push_norm": norm, "distance": distance}
         if loss is not None:
             values["loss"] = loss
+        if staleness is not None:
+            values["staleness"] = float(staleness)
         self.reporter.metrics(values, step=clock)
 
     def stale(self, clock: int, staleness: int) -> None:

@@ -30,8 +30,18 @@ FLOORS = (
     (
         "machines and I/O",
         {
-            *{"hub", "shared", "shared_hub", "child", "link", "wire", "staging", "telling"},
-            *{"leases", "events", "recipe"},
+            *{
+                "hub",
+                "shared",
+                "shared_hub",
+                "child",
+                "link",
+                "wire",
+                "staging",
+                "telling",
+                "apart",
+            },
+            *{"wire", "staging", "telling", "apart"},
             *{"storage", "checkpoint", "run_folder", "tensorboard_curves"},
         },
     ),

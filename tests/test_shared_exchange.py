@@ -12,7 +12,6 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from numpy.typing import NDArray
 
 from ray_easgd.kernels import Checksum
 from ray_easgd.protocol import Interval, Outcome
@@ -24,7 +23,7 @@ from ray_easgd.shared.passes import Vector
 from ray_easgd.shared.segment import Segment
 from ray_easgd.shared.stripes import Stripes
 
-STRIPE = 8192
+STRIPE = 32_768
 N = 3 * STRIPE + 5  # four stripes, the last one short
 APPLIED, REFUSED = Outcome.APPLIED, Outcome.REFUSED
 
@@ -385,11 +384,12 @@ def test_a_child_killed_while_it_publishes_has_published_nothing(
     desk.elastic(full(1), steps=1, progress=[Interval(0, 0, 1)])
     before = segment.board.record(desk._row)
     with monkeypatch.context() as patch:
-        publish = segment.board.publish
 
-        def killed_in_the_middle(row: int, record: NDArray[np.void]) -> None:
-            patch.setattr(board, "fence", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
-            publish(row, record)
+        def killed_in_the_middle(row: int, **_: object) -> None:
+            """The next record is written in part, and never made the current one."""
+            following = int(segment.board.sequence[row]) + 1
+            segment.board.records[row, following % 2]["steps"] = 99
+            raise KeyboardInterrupt
 
         patch.setattr(segment.board, "publish", killed_in_the_middle)
         with pytest.raises(KeyboardInterrupt):

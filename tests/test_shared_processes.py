@@ -31,7 +31,7 @@ from tests.shared_children import (
     until,
 )
 
-STRIPE = 8192
+STRIPE = 32_768
 N = 4 * STRIPE
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from actors.benchmark.cases import Case, line_rate
 from actors.benchmark.namespaces import Host, linked_hosts
-from actors.cluster import OUR_CLUSTERS
+from actors.cluster import OUR_CLUSTERS, SLOW_LINES
 from ray_easgd.errors import EasgdError
 
 if TYPE_CHECKING:
@@ -56,7 +56,10 @@ def _drive(
     program = [sys.executable, "-m", "actors.benchmark.link_driver", str(order_file)]
     driver = subprocess.Popen(
         hosts[0].command(*program, str(rows_file)),
-        env=os.environ | OUR_CLUSTERS | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        env=os.environ
+        | OUR_CLUSTERS
+        | SLOW_LINES
+        | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C comes to us, and we end it
     )

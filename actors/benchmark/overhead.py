@@ -35,7 +35,7 @@ class OverheadOptions:
 
     sizes: Sequence[int] = SIZES
     period: int = 16
-    batch_size: int = 64
+    batch_size: int = 128
     transport: Transport = "auto"
     format: WireFormat = "float32"
     pairs: int = 8

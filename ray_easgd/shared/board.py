@@ -31,7 +31,7 @@ import mmap
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_easgd.shared.passes import fence
+from ray_easgd.shared.passes import compiled, fence
 
 MAGIC = b"rayeasgd"
 LAYOUT = 1
@@ -57,6 +57,28 @@ RECORD = np.dtype(
 )
 """Sums over all exchanges of a row: of gradient steps, of elements left out, of data intervals, of
 ``r . d`` and of its magnitude."""
+
+
+@compiled(None)
+def _publish(
+    records: NDArray[np.void],
+    sequences: NDArray[np.int64],
+    row: int,
+    steps: int,
+    left_out: int,
+    num_intervals: int,
+    checksum: float,
+) -> None:
+    sequence = sequences[row]
+    now, new = records[row, sequence % 2], records[row, (sequence + 1) % 2]
+    new.sequence = sequence + 1
+    new.steps = now.steps + steps
+    new.left_out = now.left_out + left_out
+    new.num_intervals = now.num_intervals + num_intervals
+    new.checksum = now.checksum + checksum
+    new.scale = now.scale + abs(checksum)
+    fence()
+    sequences[row] = sequence + 1
 
 
 def vector_offset(n: int, rows: int) -> int:
@@ -142,9 +164,8 @@ class Board:
             if int(self.sequence[row]) == sequence:
                 return record
 
-    def publish(self, row: int, record: NDArray[np.void]) -> None:
-        """Make a row's next record, shape (1,), the current one; for its child alone."""
-        sequence = int(record["sequence"][0])
-        self.records[row, sequence % 2 : sequence % 2 + 1] = record
-        fence()
-        self.sequence[row] = sequence
+    def publish(
+        self, row: int, *, steps: int, left_out: int, num_intervals: int, checksum: float
+    ) -> None:
+        """Add one exchange to a row's sums and make that known; for its child alone."""
+        _publish(self.records, self.sequence, row, steps, left_out, num_intervals, checksum)

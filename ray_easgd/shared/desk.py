@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ray_easgd.protocol import Interval, Outcome
 from ray_easgd.shared import passes
@@ -155,8 +154,7 @@ class Desk:
     @property
     def dismissed(self) -> bool:
         """Whether every exchange from now on would be refused."""
-        mine = int(self._board.incarnation[self._row]) == self.incarnation
-        return not mine or self._is_torn
+        return self._is_refused(self._board)
 
     @property
     def pending_steps(self) -> int:
@@ -180,9 +178,11 @@ class Desk:
     def _vector(self) -> Vector:
         return self._segment.vector
 
-    @property
-    def _is_torn(self) -> bool:
-        return int(self._board.entered[self._row]) > int(self._board.sequence[self._row])
+    def _is_refused(self, board: Board) -> bool:
+        """Not this life's row any more, or its last exchange was torn."""
+        row = self._row
+        mine = board.incarnation[row] == self.incarnation
+        return bool(not mine or board.entered[row] > board.sequence[row])
 
     def _check(self, *vectors: Vector) -> None:
         """The compiled passes look at no bounds."""
@@ -204,42 +204,43 @@ class Desk:
         rate: float = 0.0,
         arrived: Vector | None = None,
     ) -> Meeting:
-        progress = list(progress)
+        progress, board, row = list(progress), self._board, self._row
         # Looked at before the lock too: a dismissed life's row may be another's by now, which must
         # not find it locked. Only the hub ever takes another's row, and only to end it.
-        if self.dismissed or not self._stripes.try_lock_row(self._row):
+        if self._is_refused(board) or not self._stripes.try_lock_row(row):
             return self._meeting(Outcome.REFUSED, _Walk())
         try:
-            if self.dismissed:
+            if self._is_refused(board):
                 return self._meeting(Outcome.REFUSED, _Walk())
-            before = self.version_count
-            self._board.entered[self._row] = self._board.sequence[self._row] + 1
+            before = board.version_count
+            board.entered[row] = board.sequence[row] + 1
             walk = self._walk(visit)
             if arrived is not None:
                 for start, stop in walk.missed:
                     arrived[start:stop] = 0
-            staleness = self.version_count - before
+            staleness = board.version_count - before
             if walk.is_finite:
                 self._keep(steps, progress)
             if walk.is_finite or walk.num_applied:
                 self._publish(walk)
-            self._board.entered[self._row] = 0
+            board.entered[row] = 0
         finally:
-            self._stripes.unlock_row(self._row)
+            self._stripes.unlock_row(row)
         outcome = Outcome.APPLIED if walk.is_finite else Outcome.NOT_FINITE
         return self._meeting(outcome, walk, staleness=staleness, rate=rate)
 
     def _meeting(
         self, outcome: Outcome, walk: _Walk, *, staleness: int = 0, rate: float = 0.0
     ) -> Meeting:
+        board, row = self._board, self._row
         return Meeting(
             outcome=outcome,
-            sequence=int(self._board.sequence[self._row] - self._board.began[self._row]),
-            version_count=self.version_count,
+            sequence=int(board.sequence[row] - board.began[row]),
+            version_count=board.version_count,
             staleness=staleness,
             moving_rate=rate,
             squared_norm=walk.squared_norm,
-            num_left_out=self._board.n - walk.num_applied,
+            num_left_out=board.n - walk.num_applied,
         )
 
     def _walk(self, visit: Visit) -> _Walk:
@@ -272,29 +273,30 @@ class Desk:
 
     def _publish(self, walk: _Walk) -> None:
         """Tell the hub: what this exchange did, and as much data as its row has room for."""
-        record = self._board.record(self._row)
-        record["sequence"] += 1
-        record["checksum"] += walk.checksum
-        record["scale"] += abs(walk.checksum)
-        if walk.is_finite:
-            record["left_out"] += self._board.n - walk.num_applied
-        kept_steps, kept_progress = self._steps, self._progress
+        steps, kept_steps = 0, self._steps
+        num_intervals, kept_progress = 0, self._progress
         if walk.is_finite and walk.num_applied:
-            kept_steps, kept_progress = 0, self._offer(record)
-            record["steps"] += self._steps
-        self._board.publish(self._row, record)
+            steps, kept_steps = self._steps, 0
+            num_intervals = self._offer() if self._progress else 0
+            kept_progress = self._progress[num_intervals:]
+        self._board.publish(
+            self._row,
+            steps=steps,
+            left_out=self._board.n - walk.num_applied if walk.is_finite else 0,
+            num_intervals=num_intervals,
+            checksum=walk.checksum,
+        )
         self._steps, self._progress = kept_steps, kept_progress
 
-    def _offer(self, record: NDArray[np.void]) -> list[Interval]:
-        """Write data intervals where the hub is done reading; returns those without a place."""
-        written = int(record["num_intervals"][0])
-        room = RING - (written - int(self._board.records["num_intervals"][self._row, SEEN]))
+    def _offer(self) -> int:
+        """Write data intervals where the hub is done reading; returns how many had a place."""
+        board, row = self._board, self._row
+        written = int(board.record(row)["num_intervals"][0])
+        room = RING - (written - int(board.records["num_intervals"][row, SEEN]))
         fence()
         for k, interval in enumerate(self._progress[:room]):
-            at = (written + k) % RING
-            self._board.rings[self._row, at] = interval.epoch, interval.start, interval.stop
-        record["num_intervals"] += min(room, len(self._progress))
-        return self._progress[room:]
+            board.rings[row, (written + k) % RING] = interval.epoch, interval.start, interval.stop
+        return min(room, len(self._progress))
 
 
 def _joined(intervals: list[Interval]) -> list[Interval]:

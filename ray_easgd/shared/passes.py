@@ -38,7 +38,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _njit: Any = numba.njit  # untyped
 
 
-def _compiled(signature: str | None, **options: Any) -> Callable[[F], F]:
+def compiled(signature: str | None, **options: Any) -> Callable[[F], F]:
     """``numba.njit`` without the interpreter's lock; with a signature, compiled at once."""
 
     def compile_(function: F) -> F:
@@ -52,7 +52,7 @@ def _compiled(signature: str | None, **options: Any) -> Callable[[F], F]:
 
 # Sums in any order, or they would not vectorize. Kept apart from everything that is checked: the
 # compiler's fast-math belongs to a function.
-@_compiled(None, fastmath={"reassoc"})
+@compiled(None, fastmath={"reassoc"})
 def _squared_norm(d: Vector, size: int) -> float:
     total = np.float32(0)
     for k in range(size):
@@ -60,7 +60,7 @@ def _squared_norm(d: Vector, size: int) -> float:
     return float(total)
 
 
-@_compiled(None, fastmath={"reassoc"})
+@compiled(None, fastmath={"reassoc"})
 def _signed_sum(signs: Signs, d: Vector, size: int) -> float:
     total = 0.0
     for k in range(size):
@@ -68,7 +68,7 @@ def _signed_sum(signs: Signs, d: Vector, size: int) -> float:
     return total
 
 
-@_compiled("(f4[::1], f4[::1], f4, i8, i8, i1[::1])")
+@compiled("(f4[::1], f4[::1], f4, i8, i8, i1[::1])")
 def elastic(x: Vector, c: Vector, rate: float, start: int, stop: int, signs: Signs) -> Passed:
     """``d = rate (x - c); x <- x - d; c <- c + d``. Leaves ``x + c`` as it was, up to rounding."""
     d = np.empty(_BLOCK, np.float32)
@@ -94,7 +94,7 @@ def elastic(x: Vector, c: Vector, rate: float, start: int, stop: int, signs: Sig
     return start, norm, checksum
 
 
-@_compiled("(f4[::1], f4[::1], f4, f4[::1], i8, i8, i1[::1])")
+@compiled("(f4[::1], f4[::1], f4, f4[::1], i8, i8, i1[::1])")
 def elastic_later(
     x: Vector, c: Vector, rate: float, out: Vector, start: int, stop: int, signs: Signs
 ) -> Passed:
@@ -122,7 +122,62 @@ def elastic_later(
     return start, norm, checksum
 
 
-@_compiled("(f4[::1], f4[::1], f4[::1], i8, i8, i1[::1])")
+@compiled("(f4[::1], f4[::1], f4, f4[::1], i8, i8, i1[::1])")
+def apart(
+    x: Vector, c: Vector, rate: float, out: Vector, start: int, stop: int, signs: Signs
+) -> Passed:
+    """``d = rate (x - c); out <- d``, for a ``c`` that is a copy. Moves neither end."""
+    d = np.empty(_BLOCK, np.float32)
+    bits = d.view(np.int32)
+    norm, checksum = 0.0, 0.0
+    while start < stop:
+        size = min(_BLOCK, stop - start)
+        block = slice(start, start + size)
+        x_, c_, out_ = x[block], c[block], out[block]
+        largest = np.int32(0)
+        for k in range(size):
+            d[k] = (x_[k] - c_[k]) * rate
+            largest = max(largest, bits[k] & _MAGNITUDE)
+        if largest >= _INFINITY:
+            break
+        for k in range(size):
+            out_[k] = d[k]
+        norm += _squared_norm(d, size)
+        if signs.size:
+            checksum += _signed_sum(signs[block], d, size)
+        start += size
+    return start, norm, checksum
+
+
+@compiled("(f4[::1], f4[::1], f4, f4[::1], i8, i8, i1[::1])")
+def apart_and_move(
+    x: Vector, c: Vector, rate: float, out: Vector, start: int, stop: int, signs: Signs
+) -> Passed:
+    """``d = rate (x - c); out <- d; x <- x - d``, for a ``c`` that is a copy."""
+    d = np.empty(_BLOCK, np.float32)
+    bits = d.view(np.int32)
+    norm, checksum = 0.0, 0.0
+    while start < stop:
+        size = min(_BLOCK, stop - start)
+        block = slice(start, start + size)
+        x_, c_, out_ = x[block], c[block], out[block]
+        largest = np.int32(0)
+        for k in range(size):
+            d[k] = (x_[k] - c_[k]) * rate
+            largest = max(largest, bits[k] & _MAGNITUDE)
+        if largest >= _INFINITY:
+            break
+        for k in range(size):
+            x_[k] -= d[k]
+            out_[k] = d[k]
+        norm += _squared_norm(d, size)
+        if signs.size:
+            checksum += _signed_sum(signs[block], d, size)
+        start += size
+    return start, norm, checksum
+
+
+@compiled("(f4[::1], f4[::1], f4[::1], i8, i8, i1[::1])")
 def take_over(x: Vector, base: Vector, c: Vector, start: int, stop: int, signs: Signs) -> Passed:
     """``d = x - base; c <- c + d; x <- c; base <- c``. Leaves ``x = base = c``."""
     d = np.empty(_BLOCK, np.float32)
@@ -149,7 +204,7 @@ def take_over(x: Vector, base: Vector, c: Vector, start: int, stop: int, signs: 
     return start, norm, checksum
 
 
-@_compiled("(Array(f4, 1, 'C', readonly=True), f4[::1], i8, i8, i1[::1])")
+@compiled("(Array(f4, 1, 'C', readonly=True), f4[::1], i8, i8, i1[::1])")
 def add(d: Vector, c: Vector, start: int, stop: int, signs: Signs) -> Passed:
     """``c <- c + d``, for a ``d`` that was computed elsewhere. ``d`` may be read-only."""
     bits = d.view(np.int32)
@@ -183,7 +238,7 @@ def _fence(_typing: Any) -> Any:
 _emit_fence: Any = intrinsic(_fence)
 
 
-@_compiled("()")
+@compiled("()")
 def fence() -> None:
     """Others see what this thread wrote before it no later than what it writes after it.
 

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from ray_easgd.shared.segment import Segment
 
 _SETLK = 37  # F_OFD_SETLK
-_MOST, _LEAST, _ROUND = 1 << 17, 1 << 13, 1 << 10
+_MOST, _LEAST, _ROUND = 1 << 17, 1 << 15, 1 << 10
 
 
 def stripe_size(n: int) -> int:
-    """Elements in a stripe: a sixteenth of the vector, between 8 Ki and 128 Ki.
+    """Elements in a stripe: a sixteenth of the vector, between 32 Ki and 128 Ki.
 
     Large enough that its lock (3 us) costs little, small enough that leaving a busy one out does.
     """
