@@ -1,9 +1,9 @@
 """The center's process: a mailbox for one hub, or for several where the vector travels in slices.
 
-Four concurrency groups: ``pushes`` come in while ``pulls`` go out, ``control`` answers joins and
-status, so that a question never queues behind a vector, and ``rounds`` holds the calls of children
-that wait for others. Calls run in any order: a question does not wait for the vector that a push
-before it is still fetching.
+Three concurrency groups: ``data`` moves vectors, ``control`` answers joins and status, so that a
+question never queues behind a push, and ``rounds`` holds the calls of children that wait for
+others. Calls run in any order: a pull does not wait for the vector that a push before it is still
+fetching.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Center:
     def __repr__(self) -> str:
         return f"Center({self._run})"
 
-    @ray.method(concurrency_group="pushes")
+    @ray.method(concurrency_group="data")
     def begin(self, options: HubOptions) -> None:
         """Start over with one new hub: a process may serve several runs, one after another."""
         for part in self._slices:
@@ -105,18 +105,18 @@ class Center:
         gaps = [part.ledger_error() for part in self._slices]
         return max((gap for gap in gaps if gap is not None), default=None)
 
-    @ray.method(concurrency_group="pushes")
+    @ray.method(concurrency_group="data")
     def push(self, header: PushHeader, d: np.ndarray | Coded, part: int) -> PushReply:
         """Apply one elastic difference, exactly once."""
         payload = torch.from_numpy(d) if isinstance(d, np.ndarray) else d
         return self._slices[part].push(header, payload)
 
-    @ray.method(concurrency_group="pulls")
+    @ray.method(concurrency_group="data")
     def pull(self, part: int) -> Published:
         """The newest snapshot of a slice. One put per version, however many pull it."""
         return self._slices[part].pull()
 
-    @ray.method(concurrency_group="pulls")
+    @ray.method(concurrency_group="data")
     def pull_coded(self, part: int, wire_format: WireFormat) -> PublishedCoded:
         """The same, as a difference to a base that all children share."""
         return self._slices[part].pull_coded(wire_format)
@@ -132,7 +132,7 @@ class Center:
         """
         return self._slices[part].pull_shown(incarnation, sequence, wire_format)
 
-    @ray.method(concurrency_group="pulls")
+    @ray.method(concurrency_group="data")
     def pull_judged(self) -> Published:
         """What is tested and kept, all slices of it, with the header of the first."""
         parts = [part.pull_judged() for part in self._slices]
@@ -160,7 +160,7 @@ def start_center(
     return as_actor(
         Center,
         name=f"{run}:center" + (f"-{shard}" if shard else ""),
-        concurrency_groups={"control": 2, "pushes": 1, "pulls": 4, "rounds": waiting},
+        concurrency_groups={"control": 2, "data": 1, "rounds": waiting},
         num_cpus=0,
         max_restarts=0,
         max_task_retries=0,

@@ -5,7 +5,6 @@ One lock makes each call on the hub atomic.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Condition
@@ -42,12 +41,10 @@ so that Ray hands the references on instead of fetching the vectors."""
 class PublishedCoded:
     """A snapshot coded against a base that all children share; the references in lists, as above.
 
-    ``coded`` is empty where the snapshot is itself the new base. ``at``: seconds of a clock of the
-    hub's own.
+    ``coded`` is empty where the snapshot is itself the new base.
     """
 
     header: SnapshotHeader
-    at: float
     base: Version
     base_ref: list[Any]
     coded: list[Any]
@@ -93,7 +90,6 @@ class HubSlice:
         self._moved = Condition()
         self._hub = SharedHub(options)
         self._published: Published | None = None
-        self._published_at = 0.0
         self._num_published = 0
         self._bases: dict[WireFormat, tuple[SharedBase, list[Any]]] = {}
         self._coded: dict[WireFormat, PublishedCoded] = {}
@@ -134,20 +130,13 @@ class HubSlice:
             return reply
 
     def pull(self) -> Published:
-        """A snapshot at least as new as this call. One put serves all who wait for one."""
-        asked = time.monotonic()
+        """The newest snapshot. One put per version, however many pull it."""
         with self._moved:
-            if self._published is not None and self._published_at >= asked:
-                return self._published
             return self._publish()
 
     def pull_coded(self, wire_format: WireFormat) -> PublishedCoded:
-        """The same, coded."""
-        asked = time.monotonic()
+        """The newest snapshot, coded. One put per version, however many pull it."""
         with self._moved:
-            known = self._coded.get(wire_format)
-            if known is not None and known.at >= asked:
-                return known
             return self._publish_coded(wire_format)
 
     def pull_shown(
@@ -218,22 +207,21 @@ class HubSlice:
 
         The header is renewed even where the vector is not: the moving rate follows joins.
         """
-        now, header = time.monotonic(), self._hub.header()
+        header = self._hub.header()
         if self._published is None or self._published[0].version != header.version:
             vector = ray.put(self._hub.shown_vector().numpy())
             self._num_published += 1
             self._published = (header, [vector])
-            self._published_at = now
         return header, self._published[1]
 
     def _publish_coded(self, wire_format: WireFormat) -> PublishedCoded:
-        now, header = time.monotonic(), self._hub.header()
+        header = self._hub.header()
         known = self._coded.get(wire_format)
         if known is None or known.header.version != header.version:
-            known = self._coded[wire_format] = self._code(header, wire_format, now)
+            known = self._coded[wire_format] = self._code(header, wire_format)
         return replace(known, header=header)
 
-    def _code(self, header: SnapshotHeader, wire_format: WireFormat, now: float) -> PublishedCoded:
+    def _code(self, header: SnapshotHeader, wire_format: WireFormat) -> PublishedCoded:
         from ray_easgd.codec import SharedBase
 
         base, base_ref = self._bases.setdefault(wire_format, (SharedBase(wire_format), []))
@@ -241,6 +229,6 @@ class HubSlice:
         out = base.publish(header.version, vector, children=children)
         if out.coded is None:
             base_ref[:] = self._publish()[1]
-            return PublishedCoded(header, now, out.base, base_ref[:], [])
+            return PublishedCoded(header, out.base, base_ref[:], [])
         self._num_published += 1
-        return PublishedCoded(header, now, out.base, base_ref[:], [ray.put(out.coded)])
+        return PublishedCoded(header, out.base, base_ref[:], [ray.put(out.coded)])

@@ -168,7 +168,7 @@ class Elastic:
         self._unanswered: Tensor | None = None
         self._due = self.options.due_after(self.clock)
         if self._rounds == "together" and not self._answered:
-            self._fresh = snapshot
+            self._fresh, self._coming = snapshot, self._center
         elif self._rounds == "in_turn" and self._answered:
             self._unanswered = torch.zeros_like(x)  # no step before its first turn
         elif self._rounds == "in_turn":

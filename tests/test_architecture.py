@@ -41,7 +41,7 @@ FLOORS = (
                 "telling",
                 "apart",
             },
-            *{"wire", "staging", "telling", "apart"},
+            *{"wire", "staging", "telling", "apart", "leases", "events", "recipe"},
             *{"storage", "checkpoint", "run_folder", "tensorboard_curves"},
         },
     ),
