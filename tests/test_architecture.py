@@ -30,18 +30,8 @@ FLOORS = (
     (
         "machines and I/O",
         {
-            *{
-                "hub",
-                "shared",
-                "shared_hub",
-                "child",
-                "link",
-                "wire",
-                "staging",
-                "telling",
-                "apart",
-            },
-            *{"wire", "staging", "telling", "apart", "leases", "events", "recipe"},
+            *{"hub", "shared", "shared_hub", "child", "link", "leases", "events", "recipe"},
+            *{"wire", "staging", "telling", "apart"},
             *{"storage", "checkpoint", "run_folder", "tensorboard_curves"},
         },
     ),
