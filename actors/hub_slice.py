@@ -52,7 +52,11 @@ class PublishedCoded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HubStatus:
-    """A hub at a glance. ``sharing``: children that exchange in its own memory."""
+    """A hub at a glance.
+
+    ``sharing``: children that exchange in its own memory; ``why_alone``: why one that asked to
+    does not.
+    """
 
     version: Version
     steps: int
@@ -64,6 +68,7 @@ class HubStatus:
     snapshots: int
     num_parameters: int
     sharing: int = 0
+    why_alone: str = ""
 
 
 def joined(parts: Sequence[HubStatus]) -> HubStatus:
@@ -181,6 +186,7 @@ class HubSlice:
                 snapshots=self._num_published,
                 num_parameters=0 if hub.vector is None else hub.vector.numel(),
                 sharing=hub.num_places,
+                why_alone=hub.why_alone,
             )
 
     def layout(self) -> tuple[Slot, ...]:

@@ -249,6 +249,8 @@ class Run:
         if wait or not ray.wait(asked, num_returns=len(asked), timeout=_TICK_S / 10)[1]:
             self._observing = None
             self.sight.hub = joined([self._ask(hub) for hub in asked[:-1]])
+            if why := self.sight.why_messages():
+                self._tell("messages", why)
             self.sight.book, notes, self.sight.noted = self._ask(asked[-1])
             self._record(notes)
         self.display.update(self._progress())

@@ -22,6 +22,13 @@ class Sight:
     final: dict[tuple[str, int], WorkerStatus] = field(default_factory=dict)
     evaluations: list[Evaluation] = field(default_factory=list)
     reported: dict[str, float] = field(default_factory=dict)
+    _told_why: bool = False
+
+    def why_messages(self) -> str:
+        """Once: why workers on the center's node exchange by messages; empty where they do not."""
+        why = self.hub.why_alone if self.hub and not self._told_why else ""
+        self._told_why = self._told_why or bool(why)
+        return why and f"workers on the center's node exchange through the object store: {why}"
 
     @property
     def samples(self) -> int:

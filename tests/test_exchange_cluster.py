@@ -26,6 +26,7 @@ from ray_easgd.errors import BadCluster
 from ray_easgd.hub import options_for
 from ray_easgd.parameters import Slot
 from ray_easgd.protocol import PushHeader, WireFormat
+from ray_easgd.run_folder import RunFolder
 from tests.conftest import Pool
 from tests.fakes import small_model
 
@@ -218,6 +219,20 @@ def test_a_base_is_fetched_once_and_differences_after_it(pool: Pool) -> None:
     assert sizes[0] == 4 * n
     assert all(n < size < 1.1 * n for size in sizes[1:])
     link.leave()
+
+
+def test_a_run_says_why_it_does_not_share_memory(cluster: None, storage: dict[str, Any]) -> None:
+    config = {
+        "fleet": {"workers": 1, "gpus_per_worker": 0},
+        "run": storage,
+        "algorithm": {"name": "easgd"},
+        "center": {"average": "polyak"},
+        "stop": {"samples": 2_000},
+    }
+    result = ElasticTrainer(config=config).fit(display=Silence())
+    events = RunFolder.open(result.path).read_events()
+    (said,) = [event["message"] for event in events if event["kind"] == "messages"]
+    assert "through the object store: the method's center does more than add up" in said
 
 
 @pytest.mark.slow
