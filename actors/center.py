@@ -24,6 +24,7 @@ from ray_easgd.parameters import Slot
 from ray_easgd.protocol import Interval, PushHeader, PushReply, SnapshotHeader, WireFormat
 from ray_easgd.shared_hub import Place
 from ray_easgd.trace import Record
+from ray_easgd.wire import warm_up
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
@@ -37,8 +38,15 @@ class Center:
     ``part`` is the slice a call is about, 0 where the vector travels whole.
     """
 
-    def __init__(self, run: str, options: HubOptions, fragments: int = 1) -> None:
+    def __init__(
+        self,
+        run: str,
+        options: HubOptions,
+        fragments: int = 1,
+        wire_format: WireFormat = "float32",
+    ) -> None:
         settle_in()
+        warm_up(wire_format)  # or the children's first exchanges would all be late
         self._run = run
         self._node = ray.get_runtime_context().get_node_id()
         self._slices = [HubSlice(options) for _ in range(fragments)]
@@ -48,10 +56,10 @@ class Center:
 
     @ray.method(concurrency_group="data")
     def begin(self, options: HubOptions) -> None:
-        """Start over with one new hub: a process may serve several runs, one after another."""
+        """Start over with new hubs: a process may serve several runs, one after another."""
         for part in self._slices:
             part.close()
-        self._slices = [HubSlice(options)]
+        self._slices = [HubSlice(options) for _ in self._slices]
 
     @ray.method(concurrency_group="control")
     def join(
@@ -147,6 +155,7 @@ def start_center(
     num_children: int = 16,
     fragments: int = 1,
     shard: int = 0,
+    wire_format: WireFormat = "float32",
 ) -> ActorProxy[Center]:
     """Start the center's actor, or one ``shard`` of it; shards go to different nodes.
 
@@ -166,4 +175,4 @@ def start_center(
         max_task_retries=0,
         allow_out_of_order_execution=True,
         scheduling_strategy="SPREAD" if shard else "DEFAULT",
-    ).remote(run, options, fragments)
+    ).remote(run, options, fragments, wire_format)

@@ -78,13 +78,14 @@ def joined(parts: Sequence[HubStatus]) -> HubStatus:
     """
     if len(parts) == 1:
         return parts[0]
+    sizes = [p.num_parameters for p in parts]  # 0 until a child has joined
     return replace(
         parts[0],
         progress=Progress.union(p.progress for p in parts),
         duplicates=sum(p.duplicates for p in parts),
         refused=sum(p.refused for p in parts),
         snapshots=sum(p.snapshots for p in parts),
-        num_parameters=sum(p.num_parameters for p in parts),
+        num_parameters=sum(sizes) if all(sizes) else 0,
     )
 
 
@@ -160,9 +161,9 @@ class HubSlice:
         """What is tested and kept: the newest snapshot, or the average that the method keeps."""
         with self._moved:
             judged = self._hub.judged
+            assert judged is not None, "no child has brought a vector yet"
             if judged is self._hub.vector:
                 return self._publish()
-            assert judged is not None, "no child has brought a vector yet"
             return self._hub.header(), [ray.put(judged.numpy())]
 
     def collect(self) -> None:
@@ -232,9 +233,11 @@ class HubSlice:
 
         base, base_ref = self._bases.setdefault(wire_format, (SharedBase(wire_format), []))
         vector, children = self._hub.shown_vector(), len(self._hub.children)
+        if self._hub.num_places:
+            vector = vector.clone()  # one base at both ends, whoever exchanges meanwhile
         out = base.publish(header.version, vector, children=children)
-        if out.coded is None:
-            base_ref[:] = self._publish()[1]
-            return PublishedCoded(header, out.base, base_ref[:], [])
         self._num_published += 1
+        if out.coded is None:
+            base_ref[:] = [ray.put(vector.numpy())]
+            return PublishedCoded(header, out.base, base_ref[:], [])
         return PublishedCoded(header, out.base, base_ref[:], [ray.put(out.coded)])

@@ -131,7 +131,7 @@ class HubLink:
 
     def leave(self) -> None:
         """Also ends the two threads, and lets go of the hub's memory."""
-        untold = self.desk.pending_progress() if self.desk else ()
+        untold = self.desk.untold if self.desk else ()
         self._hub.leave.remote(self._incarnation, self._part, untold)
         self.close()
 

@@ -91,9 +91,10 @@ class Run:
             staleness_power=section.staleness_power,
             traced=self._trace is not None,
         )
+        parts, form = exchange.fragments, exchange.format
         try:
             self.centers = tuple(
-                start_center(self._name, options, self.num_workers, exchange.fragments, shard)
+                start_center(self._name, options, self.num_workers, parts, shard, form)
                 for shard in range(center.shards)
             )
         except ValueError as error:  # Ray's word for a name that is taken

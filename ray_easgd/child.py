@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from ray_easgd.protocol import PushHeader, SnapshotHeader
@@ -45,9 +46,9 @@ class Child:
         while self.retained and self.retained[0][0].sequence <= last:
             self.retained.popleft()
 
-    def unseen(self) -> list[Tensor]:
+    def unseen(self, device: torch.device | str = "cpu") -> list[Tensor]:
         """The pushes no snapshot has shown yet, oldest first."""
-        return [decoded(d) for _, d in self.retained]
+        return [decoded(d).to(device) for _, d in self.retained]
 
     def write_off(self) -> float:
         """Give up on the outstanding pushes; returns the Euclidean norm of what is lost."""

@@ -25,6 +25,8 @@ from ray_easgd.staging import staging_for
 from ray_easgd.telling import Telling, is_number
 from ray_easgd.wire import Payload
 
+_MOST_TRIES = 10  # exchanges in place to bring the last steps to the hub
+
 
 class Elastic:
     """One worker's tie to its hub. ``step()`` after each optimizer step is all a loop needs.
@@ -47,10 +49,11 @@ class Elastic:
         self.name, self.clock, self.counts = name, 0, ElasticCounts()
         self._local_step, self._data = local_step, data or NoData()
         self._exchange = options.algorithm.exchange
+        self._answered = self._exchange.answered
         self._staging = staging_for(vector.flat)
-        self._checksum = self._make_checksum()
-        conserves = options.algorithm.conserves == "sum"
-        self._told = Telling(reporter, name, conserves=conserves)
+        seed = options.ledger_seed
+        self._checksum = None if seed is None else Checksum(vector.flat.numel(), seed)
+        self._told = Telling(reporter, name, conserves=options.algorithm.conserves == "sum")
         self._pushed_at = 0
         self._rounds = options.algorithm.rounds
         self._pending: Tensor | None = None  # a displacement that at_snapshot applies later
@@ -72,7 +75,7 @@ class Elastic:
         self.clock += 1
         self._told.add_loss(loss)
         if self._pending is not None:
-            self._apply(self._pending)
+            self._move_by(self._pending)
         if self.clock >= self._due or self.link.desk is None:
             self.proceed()
 
@@ -125,9 +128,7 @@ class Elastic:
     def flush(self) -> None:
         """Bring everything done so far to the hub, and wait until it has it."""
         if self.link.desk is not None:
-            if self.clock > self._pushed_at:
-                self.link.drain()
-                self._meet_in_place()
+            self._flush_in_place()
             return
         free = self._rounds == "none"
         self.settle()
@@ -145,6 +146,17 @@ class Elastic:
                 self.settle()
             self.link.drain(pulls=free)
         self._collect()
+
+    def _flush_in_place(self) -> None:
+        """Data that found every stripe busy each time, its holder being stopped, is given back."""
+        for _ in range(_MOST_TRIES):
+            self.link.drain()
+            desk = self.link.desk
+            if self.clock == self._pushed_at and (desk is None or desk.is_told):
+                return
+            self._meet_in_place()
+        if self.link.desk is not None:
+            self._data.give_back(self.link.desk.withdraw()[1])
 
     @property
     def incarnation(self) -> int:
@@ -173,14 +185,6 @@ class Elastic:
             self._unanswered = torch.zeros_like(x)  # no step before its first turn
         elif self._rounds == "in_turn":
             self._due = self.clock
-
-    @property
-    def _answered(self) -> bool:
-        return self._exchange.answered
-
-    def _make_checksum(self) -> Checksum | None:
-        seed = self.options.ledger_seed
-        return None if seed is None else Checksum(self.vector.flat.numel(), seed)
 
     def _ask_if_time(self) -> None:
         """Begin the pull: late enough to be fresh and early enough to be there in time.
@@ -271,7 +275,7 @@ class Elastic:
                 may_move=may_move,
             )
         if difference is None:
-            self._start_again(self._center)
+            self._start_again()
             return
         self._send(difference.sent, difference.payload)
         self._residual = difference.residual
@@ -293,7 +297,7 @@ class Elastic:
         self._due = self.options.due_after(self.clock)
         loss, progress = self._told.take_loss(), self._data.take_progress()
         if not is_number(loss):
-            self._start_again(read_center(desk, x.numel()), progress)
+            self._start_again(progress)
             return
         rate, steps = desk.moving_rate, self.clock - self._pushed_at
         later = self.options.order == "at_snapshot"
@@ -303,15 +307,12 @@ class Elastic:
         if meeting.outcome is Outcome.REFUSED:
             self._begin_new_life(progress)
         elif meeting.outcome is Outcome.NOT_FINITE:
-            self._start_again(read_center(desk, x.numel()), progress)
+            self._start_again(progress)
         else:
             self._pushed_at = self.clock
             self._pending = pending
             self.counts.moves += pending is None
-            self.counts.exchanges += 1
-            self.counts.left_out += meeting.num_left_out
-            self.counts.bytes_sent += x.nbytes
-            self.counts.bytes_received += x.nbytes
+            self.counts.met_in_place(x.nbytes, meeting.num_left_out)
             norm = meeting.squared_norm**0.5
             self._told.exchanged(self.clock, loss, norm, rate, meeting.staleness)
 
@@ -320,19 +321,16 @@ class Elastic:
         x, c = self.vector.flat, self._center
         if self._exchange.overwrites:
             self.counts.moves += 1
-            self._exchange.take_over_(x, c, self._state, unseen=self._unseen(x))
+            self._exchange.take_over_(x, c, self._state, unseen=self._child.unseen(x.device))
             if self._residual is not None:
                 x.add_(self._residual)  # what rounding kept back goes with the next push
             return
         rate = self._held.header.moving_rate
         displacement = self._exchange.displacement(x, c, d, self._state, moving_rate=rate)
-        if displacement is None:
-            return
         if self.options.order == "at_snapshot":
             self._pending = displacement
-        else:
-            self.counts.moves += 1
-            x.sub_(displacement)
+        elif displacement is not None:
+            self._move_by(displacement)
 
     def _send(self, d: Tensor, payload: Payload) -> None:
         header = PushHeader(
@@ -352,37 +350,38 @@ class Elastic:
         self.counts.bytes_sent += payload.nbytes
         self.link.push(header, payload)
 
-    def _unseen(self, x: Tensor) -> list[Tensor]:
-        return [d.to(x.device) for d in self._child.unseen()]
-
     @torch.no_grad()
-    def _apply(self, pending: Tensor) -> None:
-        self.vector.flat.sub_(pending)
+    def _move_by(self, displacement: Tensor) -> None:
+        self.vector.flat.sub_(displacement)
         self._pending = None
         self.counts.moves += 1
 
     @torch.no_grad()
     def return_to_center(self) -> None:
         """Drop the steps since the last push, and start from the newest center known."""
-        desk, n = self.link.desk, self.vector.flat.numel()
-        self._drop(self._center if desk is None else read_center(desk, n))
+        self._told.take_loss()
+        self._drop()
 
-    def _drop(self, c: Tensor, progress: tuple[Interval, ...] = ()) -> int:
-        x = self.vector.flat.copy_(c)
+    def _drop(self, progress: tuple[Interval, ...] = ()) -> int:
+        desk, x = self.link.desk, self.vector.flat
+        steps, unreached = (0, ()) if desk is None else desk.withdraw()
+        x.copy_(self._center if desk is None else read_center(desk, x.numel()))
         if self.options.algorithm.conserves == "pushes":
-            for push in self._unseen(x):  # the center as the hub will have it
+            for push in self._child.unseen(x.device):  # the center as the hub will have it
                 x.add_(push)
-        return self._forget(x, progress + self._data.take_progress())
+        return steps + self._forget(x, unreached + progress + self._data.take_progress())
 
-    def _start_again(self, c: Tensor, progress: tuple[Interval, ...] = ()) -> None:
+    def _start_again(self, progress: tuple[Interval, ...] = ()) -> None:
         """Non-finite numbers: leave them here, and start from the center without old momentum."""
-        lost = self._drop(c, progress)
+        lost = self._drop(progress)
         self.counts.restarts += 1
         self._told.not_finite(self.clock, lost)
 
     def _begin_new_life(self, refused: tuple[Interval, ...] = ()) -> None:
         """The hub took this life for dead. What it had not applied is lost; say how much."""
         refused += tuple(i for header, _ in self._child.retained for i in header.progress)
+        if self.link.desk is not None:
+            refused += self.link.desk.pending_progress()
         lost = self._child.write_off()
         self._join()
         self._forget(self.vector.flat, refused + self._data.take_progress())

@@ -42,3 +42,10 @@ class ElasticCounts:
     left_out: int = 0  # elements that an exchange in shared memory left to the next one
     bytes_sent: int = 0
     bytes_received: int = 0
+
+    def met_in_place(self, num_bytes: int, left_out: int) -> None:
+        """One exchange in shared memory of a vector so large."""
+        self.exchanges += 1
+        self.left_out += left_out
+        self.bytes_sent += num_bytes
+        self.bytes_received += num_bytes

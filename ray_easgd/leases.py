@@ -70,12 +70,13 @@ class LeaseBook:
             self._returned.extend(self.progress.missing(lease))
 
     def observe(self, progress: Progress) -> None:
-        """Take the hub's word on what has been trained; an older word changes nothing."""
-        if progress.num_distinct < self.progress.num_distinct:
-            return
-        self.progress = progress
+        """Take the hub's word on what has been trained; an older word changes nothing.
+
+        Of shards each word may be older in one and newer in another.
+        """
+        self.progress.learn(progress)
         for holder in self._holders.values():
-            while holder.leases and not progress.missing(holder.leases[0]):
+            while holder.leases and not self.progress.missing(holder.leases[0]):
                 holder.leases.popleft()
 
     @property

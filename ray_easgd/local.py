@@ -19,6 +19,7 @@ from ray_easgd.wire import Payload
 
 if TYPE_CHECKING:
     from ray_easgd.shared.desk import Desk
+    from ray_easgd.shared.segment import Segment
 
 
 class LocalLink:
@@ -30,6 +31,7 @@ class LocalLink:
     def __init__(self, hub: Hub, child: str = "worker", *, in_place: bool = False) -> None:
         self.hub, self._child, self._in_place = hub, child, in_place
         self.desk: Desk | None = None
+        self._segment: Segment
         self._incarnation = 0
         self._asked: int | None = None
         self._arrived: Snapshot | None = None
@@ -44,7 +46,8 @@ class LocalLink:
             assert isinstance(self.hub, SharedHub)
             place = self.hub.give_place(self._incarnation)
             assert place is not None, self.hub.why_alone
-            _, self.desk = place.open(self._incarnation, ledger_seed=ledger_seed)
+            self._close()
+            self._segment, self.desk = place.open(self._incarnation, ledger_seed=ledger_seed)
         return self._incarnation, self.hub.snapshot()
 
     def pull(self, showing: int | None = None) -> None:
@@ -74,7 +77,15 @@ class LocalLink:
             )
 
     def leave(self) -> None:
+        self.hub.progress.add(self.desk.untold if self.desk else ())
         self.hub.dismiss(self._incarnation)
+        self._close()
+
+    def _close(self) -> None:
+        if self.desk is not None:
+            self.desk.close()
+            self._segment.close()
+            self.desk = None
 
     def _serve(self) -> None:
         if self._asked is None:

@@ -92,9 +92,18 @@ class Progress:
         for part in parts:
             for epoch, seen in part.seen.items():
                 whole.add(Interval(epoch, a, b) for a, b in seen)
-                whole.repeated[epoch] += part.repeated.get(epoch, 0)
+                whole.repeated[epoch] = whole.repeated.get(epoch, 0) + part.repeated.get(epoch, 0)
             whole.num_repeated += part.num_repeated
         return whole
+
+    def learn(self, other: Progress) -> None:
+        """Take in what another book of the same pushes knows, an older or a newer one."""
+        for epoch, seen in other.seen.items():
+            for start, stop in seen:
+                self.add(self.missing(Interval(epoch, start, stop)))
+        for epoch, repeated in other.repeated.items():
+            self.repeated[epoch] = max(repeated, self.repeated.get(epoch, 0))
+        self.num_repeated = sum(self.repeated.values())
 
     def copy(self) -> Progress:
         """As it is now, untouched by what is added later."""

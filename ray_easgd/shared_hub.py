@@ -38,7 +38,11 @@ class Place:
         from ray_easgd.shared.segment import Segment
 
         segment = Segment.open(self.address)
-        return segment, Desk(segment, self.row, incarnation, ledger_seed=ledger_seed)
+        try:
+            return segment, Desk(segment, self.row, incarnation, ledger_seed=ledger_seed)
+        except BaseException:
+            segment.close()
+            raise
 
 
 class SharedHub(Hub):
@@ -80,6 +84,7 @@ class SharedHub(Hub):
         if self._hall is None:
             return
         self._hall.settle()
+        is_torn = False
         for news in self._hall.collect():
             self._count += news.exchanges
             self._applied[news.incarnation] = news.sequence
@@ -88,8 +93,10 @@ class SharedHub(Hub):
             if self._ledger is not None:
                 self._ledger.applied += news.checksum
                 self._ledger.scale += news.scale
-                if news.torn:  # a killed child's last exchange is in the vector in part
-                    self._ledger.begin_again(self.shown_vector())
+                is_torn |= news.torn
+        if self._ledger is not None and is_torn:
+            # A killed child's last exchange is in the vector in part, and in no checksum.
+            self._ledger.begin_again(self.shown_vector())
 
     def shown_vector(self) -> Tensor:
         """The vector with every push that is booked; not to be written to."""

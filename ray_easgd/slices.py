@@ -52,7 +52,8 @@ def _even(n: int, parts: int) -> list[tuple[int, int]]:
 class Slices:
     """One worker's ties, a link each, over ranges of one vector; ``links`` shard by shard.
 
-    The data behind its steps goes with a push once *every* slice has pushed what they did.
+    The data behind its steps goes with a push once *every* slice has sent what they did. Where a
+    slice's hub then refuses its part, that part alone is lost (``new_life`` says how much).
     """
 
     def __init__(

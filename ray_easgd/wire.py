@@ -32,12 +32,13 @@ def encoded(d: Tensor, wire_format: WireFormat) -> Payload | None:
 def warm_up(wire_format: WireFormat) -> None:
     """Load the compiled code now rather than in the first exchange: about a second."""
     if wire_format != "float32":
-        from ray_easgd.codec import add_, decode_onto, encode_, encode_from
+        from ray_easgd.codec import add_, decode, decode_onto, encode_, encode_from
 
         d = torch.zeros(1)
         for wire in (encode_(d, wire_format), encode_from(d, d, wire_format)):
             assert wire is not None
             add_(d, wire)
+            decode(wire)
             decode_onto(d, wire)
 
 

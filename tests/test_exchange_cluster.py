@@ -14,12 +14,14 @@ import torch
 from ray.exceptions import ActorDiedError
 
 from actors.controller import Controller, start_controller
+from actors.hub_slice import HubSlice
 from actors.lifecycle import end_process
 from actors.links import HubLink, open_link
 from actors.worker import Program, Seat, start_worker
 from ray_easgd import ElasticTrainer, session
 from ray_easgd.algorithms import METHODS
 from ray_easgd.checkpoint import read_checkpoint
+from ray_easgd.codec import Publication, SharedBase, decode_onto
 from ray_easgd.config import Config
 from ray_easgd.display import Silence
 from ray_easgd.errors import BadCluster
@@ -193,6 +195,33 @@ def test_everyone_sees_one_center_however_they_exchange(pool: Pool) -> None:
     assert (here == 3.0).all()
     for link in links.values():
         link.leave()
+
+
+def test_a_base_is_one_vector_at_both_ends_while_others_exchange(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child in memory moves the center between the two copies that are made of a new base."""
+    hub, n = HubSlice(options_for(METHODS["easgd"])), 4096
+    life, _, _, place = hub.join("near", np.full(n, 100, np.float32), (), is_near=True)
+    hub.join("far", np.full(n, 100, np.float32), (), is_near=False)
+    assert place is not None
+    segment, desk = place.open(life, ledger_seed=None)
+    publish = SharedBase.publish
+
+    def meanwhile(self: SharedBase, *args: Any, **keys: Any) -> Publication:
+        publication = publish(self, *args, **keys)
+        desk.add(np.full(n, 1, np.float32), steps=1)
+        return publication
+
+    monkeypatch.setattr(SharedBase, "publish", meanwhile)
+    base = torch.from_numpy(ray.get(hub.pull_coded("int8").base_ref[0]))
+    before = torch.empty(n)
+    desk.read(before.numpy())
+    answer = hub.pull_coded("int8")
+    assert torch.allclose(decode_onto(base, ray.get(answer.coded[0])), before, rtol=1e-3)
+    desk.close()
+    segment.close()
+    hub.close()
 
 
 def test_a_base_is_fetched_once_and_differences_after_it(pool: Pool) -> None:

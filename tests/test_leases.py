@@ -111,6 +111,21 @@ def test_another_pass_extends_the_book() -> None:
     assert book.lease("a") == Interval(1, 0, 8)
 
 
+def test_words_of_two_shards_add_up_in_whatever_order_they_were_heard() -> None:
+    book = LeaseBook(num_samples=24, batch_size=8, total=24)
+    held = [book.lease("a"), book.lease("b"), book.lease("c")]
+    words = []
+    for intervals in ([Interval(0, 0, 8)], [Interval(0, 8, 24), Interval(0, 8, 16)]):
+        progress = Progress()
+        progress.add(intervals)
+        words.append(Progress.union([progress, Progress()]))
+    for word in (*words, words[0]):
+        book.observe(word)
+    assert None not in held
+    assert book.done
+    assert (book.progress.num_distinct, book.progress.num_repeated) == (24, 8)
+
+
 def test_no_epoch_ends_in_a_tiny_batch() -> None:
     book = LeaseBook(num_samples=33, batch_size=8, total=None)
     sizes = [len(lease) for lease in (book.lease("w") for _ in range(8)) if lease]

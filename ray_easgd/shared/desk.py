@@ -63,8 +63,9 @@ class Desk:
     hears of them with the first exchange that reaches any stripe: until then the desk keeps them.
     An exchange that carried only part of the vector acknowledges all of them, as an elastic one
     carries a fraction anyway, and what it left out follows. One that found *every* stripe busy
-    counts as an exchange that did nothing. Of one that was NOT_FINITE the hub hears no steps and
-    no data, its child being about to start again; those are the caller's to give back.
+    counts as an exchange that did nothing; what those carried can be taken back (``withdraw``). Of
+    one that was NOT_FINITE the hub hears no steps and no data, its child being about to start
+    again; those are the caller's to give back.
 
     A call that is interrupted (KeyboardInterrupt) leaves its exchange torn, as a crash would, and
     every later one is refused: the hub tells from the row that its ledger no longer fits.
@@ -84,7 +85,8 @@ class Desk:
             signs = np.random.default_rng(ledger_seed).integers(0, 2, self._board.n, dtype=np.int8)
             self._signs = signs * np.int8(2) - np.int8(1)
         self._steps = 0
-        self._progress: list[Interval] = []
+        self._unreached: list[Interval] = []  # data of exchanges that found every stripe busy
+        self._untold: list[Interval] = []  # data of others, for which the row had no room
 
     def elastic(self, x: Vector, *, steps: int, progress: Iterable[Interval] = ()) -> Meeting:
         """``d = rate (x - c); x <- x - d; c <- c + d``, with the hub's moving rate."""
@@ -158,12 +160,28 @@ class Desk:
 
     @property
     def pending_steps(self) -> int:
-        """Gradient steps the hub has not heard of."""
+        """Gradient steps that reached no stripe yet."""
         return self._steps
+
+    @property
+    def untold(self) -> tuple[Interval, ...]:
+        """Data that reached the center and that the hub has not heard of: its row had no room."""
+        return tuple(self._untold)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the hub hears of all steps and data here when it collects."""
+        return not (self._steps or self._unreached or self._untold)
 
     def pending_progress(self) -> tuple[Interval, ...]:
         """Data the hub has not heard of: its row had no room, or no stripe was free."""
-        return tuple(self._progress)
+        return tuple(_joined(self._untold + self._unreached))
+
+    def withdraw(self) -> tuple[int, tuple[Interval, ...]]:
+        """Take back the steps and the data that reached no stripe: the caller drops them."""
+        steps, unreached = self._steps, tuple(self._unreached)
+        self._steps, self._unreached = 0, []
+        return steps, unreached
 
     def close(self) -> None:
         """Let go of the locks. The row stays this life's until the hub dismisses it."""
@@ -220,7 +238,8 @@ class Desk:
                     arrived[start:stop] = 0
             staleness = board.version_count - before
             if walk.is_finite:
-                self._keep(steps, progress)
+                self._steps += steps
+                self._unreached = _joined(self._unreached + progress)
             if walk.is_finite or walk.num_applied:
                 self._publish(walk)
             board.entered[row] = 0
@@ -267,18 +286,13 @@ class Desk:
             walk.missed.append((reached, stop))
         return True
 
-    def _keep(self, steps: int, progress: list[Interval]) -> None:
-        self._steps += steps
-        self._progress = _joined(self._progress + progress)
-
     def _publish(self, walk: _Walk) -> None:
         """Tell the hub: what this exchange did, and as much data as its row has room for."""
-        steps, kept_steps = 0, self._steps
-        num_intervals, kept_progress = 0, self._progress
+        steps, num_intervals = 0, 0
         if walk.is_finite and walk.num_applied:
-            steps, kept_steps = self._steps, 0
-            num_intervals = self._offer() if self._progress else 0
-            kept_progress = self._progress[num_intervals:]
+            steps, reached = self.withdraw()
+            self._untold = _joined([*self._untold, *reached])
+            num_intervals = self._offer() if self._untold else 0
         self._board.publish(
             self._row,
             steps=steps,
@@ -286,7 +300,7 @@ class Desk:
             num_intervals=num_intervals,
             checksum=walk.checksum,
         )
-        self._steps, self._progress = kept_steps, kept_progress
+        self._untold = self._untold[num_intervals:]
 
     def _offer(self) -> int:
         """Write data intervals where the hub is done reading; returns how many had a place."""
@@ -294,9 +308,9 @@ class Desk:
         written = int(board.record(row)["num_intervals"][0])
         room = RING - (written - int(board.records["num_intervals"][row, SEEN]))
         fence()
-        for k, interval in enumerate(self._progress[:room]):
+        for k, interval in enumerate(self._untold[:room]):
             board.rings[row, (written + k) % RING] = interval.epoch, interval.start, interval.stop
-        return min(room, len(self._progress))
+        return min(room, len(self._untold))
 
 
 def _joined(intervals: list[Interval]) -> list[Interval]:
