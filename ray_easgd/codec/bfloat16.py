@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_easgd.codec.compiled import Parts, Vector, compiled
+from ray_easgd.codec.arrays import Parts, Vector
+from ray_easgd.compiled import compiled
 
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
 _SIGN = np.uint32(0x8000)
@@ -52,7 +53,7 @@ def decode_onto(base: Vector, parts: Parts, out: Vector) -> None:
     _decode_onto(base, codes, out)
 
 
-@compiled
+@compiled()
 def _encode(values: Vector, codes: NDArray[np.uint16], rewrite: bool) -> bool:
     for start in range(0, values.size, _CHUNK):
         d, code = values[start : start + _CHUNK], codes[start : start + _CHUNK]
@@ -71,7 +72,7 @@ def _encode(values: Vector, codes: NDArray[np.uint16], rewrite: bool) -> bool:
     return True
 
 
-@compiled
+@compiled()
 def _encode_from(base: Vector, c: Vector, codes: NDArray[np.uint16]) -> bool:
     difference = np.empty(_CHUNK, np.float32)
     for start in range(0, c.size, _CHUNK):
@@ -84,19 +85,19 @@ def _encode_from(base: Vector, c: Vector, codes: NDArray[np.uint16]) -> bool:
     return True
 
 
-@compiled
+@compiled()
 def _decode(codes: NDArray[np.uint16], out: Vector) -> None:
     for k in range(out.size):
         out[k] = np.uint32(np.uint32(codes[k]) << _HALF_WORD).view(np.float32)
 
 
-@compiled
+@compiled()
 def _add(codes: NDArray[np.uint16], c: Vector) -> None:
     for k in range(c.size):
         c[k] += np.uint32(np.uint32(codes[k]) << _HALF_WORD).view(np.float32)
 
 
-@compiled
+@compiled()
 def _decode_onto(base: Vector, codes: NDArray[np.uint16], out: Vector) -> None:
     for k in range(out.size):
         out[k] = base[k] + np.uint32(np.uint32(codes[k]) << _HALF_WORD).view(np.float32)

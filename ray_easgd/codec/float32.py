@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ray_easgd.codec.compiled import Parts, Vector
+from ray_easgd.codec.arrays import Parts, Vector
 from ray_easgd.kernels import is_finite
 
 

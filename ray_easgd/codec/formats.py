@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ray_easgd.codec import bfloat16, float32, int8
-from ray_easgd.codec.compiled import Parts, Vector, read_only
+from ray_easgd.codec.arrays import Parts, Vector, read_only
 from ray_easgd.protocol import WireFormat
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_easgd.codec.compiled import Parts, Vector, compiled
+from ray_easgd.codec.arrays import Parts, Vector
+from ray_easgd.compiled import compiled
 
 BLOCK = 256
 """Elements that share a scale. Against 64, a scale costs a quarter of the bytes (1.6 % of the
@@ -65,7 +66,7 @@ def _empty(n: int) -> tuple[NDArray[np.int8], Vector]:
     return np.empty(n, np.int8), np.empty(-(-n // BLOCK), np.float32)
 
 
-@compiled
+@compiled()
 def _encode(values: Vector, codes: NDArray[np.int8], scales: Vector, rewrite: bool) -> bool:
     bits = values.view(np.int32)
     for block in range(scales.size):
@@ -90,7 +91,7 @@ def _encode(values: Vector, codes: NDArray[np.int8], scales: Vector, rewrite: bo
     return True
 
 
-@compiled
+@compiled()
 def _encode_from(base: Vector, c: Vector, codes: NDArray[np.int8], scales: Vector) -> bool:
     difference = np.empty(_CHUNK, np.float32)
     for start in range(0, c.size, _CHUNK):
@@ -104,7 +105,7 @@ def _encode_from(base: Vector, c: Vector, codes: NDArray[np.int8], scales: Vecto
     return True
 
 
-@compiled
+@compiled()
 def _decode(codes: NDArray[np.int8], scales: Vector, out: Vector) -> None:
     for block in range(scales.size):
         start, stop = block * BLOCK, min(out.size, block * BLOCK + BLOCK)
@@ -113,7 +114,7 @@ def _decode(codes: NDArray[np.int8], scales: Vector, out: Vector) -> None:
             d[k] = np.float32(code[k]) * scale
 
 
-@compiled
+@compiled()
 def _add(codes: NDArray[np.int8], scales: Vector, c: Vector) -> None:
     for block in range(scales.size):
         start, stop = block * BLOCK, min(c.size, block * BLOCK + BLOCK)
@@ -122,7 +123,7 @@ def _add(codes: NDArray[np.int8], scales: Vector, c: Vector) -> None:
             moved[k] += np.float32(code[k]) * scale
 
 
-@compiled
+@compiled()
 def _decode_onto(base: Vector, codes: NDArray[np.int8], scales: Vector, out: Vector) -> None:
     for block in range(scales.size):
         start, stop = block * BLOCK, min(out.size, block * BLOCK + BLOCK)

@@ -31,7 +31,8 @@ import mmap
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_easgd.shared.passes import compiled, fence
+from ray_easgd.compiled import compiled
+from ray_easgd.shared.passes import fence
 
 MAGIC = b"rayeasgd"
 LAYOUT = 1
@@ -59,7 +60,7 @@ RECORD = np.dtype(
 ``r . d`` and of its magnitude."""
 
 
-@compiled(None)
+@compiled()
 def _publish(
     records: NDArray[np.void],
     sequences: NDArray[np.int64],

@@ -15,13 +15,14 @@ Compiled when first imported and then cached, so that no exchange ever waits for
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numba
 import numpy as np
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from ray_easgd.compiled import compiled
 
 Vector = NDArray[np.float32]
 Signs = NDArray[np.int8]
@@ -34,25 +35,10 @@ _BLOCK = 1024  # elements
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _INFINITY = np.int32(0x7F800000)
 
-F = TypeVar("F", bound=Callable[..., Any])
-_njit: Any = numba.njit  # untyped
-
-
-def compiled(signature: str | None, **options: Any) -> Callable[[F], F]:
-    """``numba.njit`` without the interpreter's lock; with a signature, compiled at once."""
-
-    def compile_(function: F) -> F:
-        try:
-            return cast(F, _njit(signature, nogil=True, cache=True, **options)(function))
-        except RuntimeError:  # no folder to keep a cache in: compile in every process
-            return cast(F, _njit(signature, nogil=True, **options)(function))
-
-    return compile_
-
 
 # Sums in any order, or they would not vectorize. Kept apart from everything that is checked: the
 # compiler's fast-math belongs to a function.
-@compiled(None, fastmath={"reassoc"})
+@compiled(fastmath={"reassoc"})
 def _squared_norm(d: Vector, size: int) -> float:
     total = np.float32(0)
     for k in range(size):
@@ -60,7 +46,7 @@ def _squared_norm(d: Vector, size: int) -> float:
     return float(total)
 
 
-@compiled(None, fastmath={"reassoc"})
+@compiled(fastmath={"reassoc"})
 def _signed_sum(signs: Signs, d: Vector, size: int) -> float:
     total = 0.0
     for k in range(size):

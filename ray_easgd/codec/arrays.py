@@ -1,26 +1,14 @@
-"""How the codec's loops are compiled, and the words their signatures share."""
+"""The words that the signatures of the codec's loops share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
 Parts = tuple[NDArray[Any], ...]
-
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def compiled(function: _F) -> _F:
-    """A loop that releases the GIL and is compiled once per machine, not once per process.
-
-    Never with fast-math: that deletes the checks for NaN and infinity.
-    """
-    return cast("_F", njit(nogil=True, cache=True)(function))
 
 
 def read_only(part: NDArray[Any]) -> NDArray[Any]:
