@@ -26,7 +26,7 @@ FLOORS = (
             *{"schedules", "result", "progress"},
         },
     ),
-    ("mathematics", {"algorithms", "codec", "ledger", "kernels", "theory", "tasks"}),
+    ("mathematics", {"algorithms", "codec", "ledger", "kernels", "compiled", "theory", "tasks"}),
     (
         "machines and I/O",
         {
