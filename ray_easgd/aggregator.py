@@ -1,28 +1,37 @@
 """An aggregator: a hub for its children and, towards its parent, a worker without gradients.
 
-A pure machine over a ``Link``, as the hub is one. Its vector is one tensor with both roles: its
-children's pushes move it, and so does its parent's pull. Its local clock counts the pushes it has
-served (docs/mathematics.md, 2.10).
+A pure machine over a ``Link``, as the hub is one. Its vector has both roles: its children's pushes
+move it, and so does its parent's pull. Its local clock counts the pushes it has served
+(docs/mathematics.md, 2.10).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+import torch
 from torch import Tensor
 
 from ray_easgd.elastic import Elastic
 from ray_easgd.elastic_options import ElasticOptions
-from ray_easgd.hub import Hub, HubOptions
-from ray_easgd.link import Link, Snapshot
+from ray_easgd.hub import HubOptions
+from ray_easgd.link import Link
 from ray_easgd.parameters import ParameterVector, Slot
 from ray_easgd.ports import Reporter
-from ray_easgd.protocol import PushHeader, PushReply
+from ray_easgd.progress import Progress, merge
+from ray_easgd.protocol import Interval, Intervals, PushHeader, PushReply
+from ray_easgd.shared_hub import SharedHub
 from ray_easgd.wire import Payload
 
+GiveBack = Callable[[Intervals], None]
 
-class Aggregator:
-    """``options`` is how it treats its children, ``tie_options`` how it meets its parent."""
+
+class Aggregator(SharedHub):
+    """``options`` is how it treats its children, ``tie_options`` how it meets its parent.
+
+    While children move its vector in place, its tie works on a copy, and what that moves by is
+    added as any push is. ``give_back`` takes data whose steps its parent refused.
+    """
 
     def __init__(
         self,
@@ -31,34 +40,40 @@ class Aggregator:
         link: Link,
         tie_options: ElasticOptions,
         reporter: Reporter,
+        give_back: GiveBack = lambda _: None,
     ) -> None:
-        self.name, self.hub, self.link = name, Hub(options), link
+        super().__init__(options)
+        self.name, self.link = name, link
         self.tie: Elastic | None = None
+        self.progress = self._passing = _Passing(give_back)
         self._tie_options, self._reporter = tie_options, reporter
+        self._num_moved = self._num_seen = 0
+        self._stays = False  # a successor begins where its predecessor was
 
     def admit(self, child: str, vector: Tensor, layout: Sequence[Slot]) -> int:
         """As a hub does; the first child's vector also introduces it to its parent."""
         if self.tie is None:
-            own = ParameterVector(vector.clone(), tuple(layout))
-            self.tie = Elastic(own, self.link, self._tie_options, self._reporter, name=self.name)
-            self.hub.adopt(own.flat, layout)
-        return self.hub.admit(child, vector, layout)
+            self._meet_parent(vector, layout)
+        return super().admit(child, vector, layout)
 
     def dismiss(self, incarnation: int, *, lost: bool = False) -> None:
         """A child's goodbye, or its loss; without children it takes leave of its parent too."""
-        served = self.hub.version.count
-        self.hub.dismiss(incarnation, lost=lost)
-        self._count_served(since=served)
-        if not self.hub.children and self.tie is not None:
-            self.tie.finish()
+        super().dismiss(incarnation, lost=lost)
+        self._count_served()
+        if not self.children and self.tie is not None:
+            self._watch(self.tie, self.tie.finish)
             self.tie = None
 
     def apply(self, header: PushHeader, d: Payload) -> PushReply:
         """Take a child's push in, and meet the parent when that is due."""
-        served = self.hub.version.count
-        reply = self.hub.apply(header, d)
-        self._count_served(since=served)
+        reply = super().apply(header, d)
+        self._count_served()
         return reply
+
+    @property
+    def num_served(self) -> int:
+        """Pushes of its children that it has taken in: its local clock, but for where it began."""
+        return self._count - self._num_moved
 
     @property
     def waiting(self) -> bool:
@@ -66,27 +81,99 @@ class Aggregator:
         return self.tie is not None and self.tie.waiting
 
     def proceed(self) -> None:
-        """Go on with what has arrived from the parent. Never blocks."""
+        """Go on with what children did in place, and with what has arrived from the parent."""
+        self.collect()
+        self._count_served()
         if self.tie is not None:
             self._watch(self.tie, self.tie.proceed)
+            self._ask_for_word(self.tie)
+
+    def hurry(self) -> int:
+        """Let the next exchange with the parent be due now; returns the clock it will tell of."""
+        assert self.tie is not None
+        self._watch(self.tie, self.tie.hurry)
+        return self.tie.clock
 
     def shows(self, incarnation: int, sequence: int) -> bool:
         """As a hub does, but not while it waits for its parent."""
-        return not self.waiting and self.hub.shows(incarnation, sequence)
+        return not self.waiting and super().shows(incarnation, sequence)
 
-    def snapshot(self) -> Snapshot:
-        """A copy of the vector with its header, as one cut."""
-        return self.hub.snapshot()
+    def moved(self) -> None:
+        """By its parent; that is a version of its own."""
+        self._num_moved += 1
+        super().moved()
 
-    def _count_served(self, *, since: int) -> None:
+    def _meet_parent(self, vector: Tensor, layout: Sequence[Slot]) -> None:
+        start = self.shown_vector() if self._stays else vector
+        self.tie = Elastic(
+            ParameterVector(start.clone(), tuple(layout)),
+            self.link,
+            self._tie_options,
+            self._reporter,
+            name=self.name,
+            data=self._passing,
+            stays=self._stays,
+        )
+        self._num_seen = self.num_served
+        if not self.is_shared:
+            self.adopt(self.tie.vector.flat, layout)
+        elif not self._stays:
+            self._displace(self.shown_vector(), self.tie.vector.flat)
+        self._stays = False
+
+    def _count_served(self) -> None:
         """Its local clock is the number of pushes it has served."""
-        for _ in range(self.hub.version.count - since):
-            if self.tie is not None:
-                self._watch(self.tie, self.tie.step)
+        self._passing.steps = self.steps
+        while self.tie is not None and self._num_seen < self.num_served:
+            self._num_seen += 1
+            self._watch(self.tie, self.tie.step)
 
+    def _ask_for_word(self, tie: Elastic) -> None:
+        """Children who exchange in place speak up when there is something to do for the tie."""
+        ahead = tie.looks_at - tie.clock
+        self.wake_at(self._count + ahead if ahead > 0 else None)
+
+    @torch.no_grad()
     def _watch(self, tie: Elastic, act: Callable[[], None]) -> None:
         """What moves the vector makes a version."""
-        moves = tie.counts.moves
+        moves, before = tie.counts.moves, None
+        if self.is_shared and tie.clock + 1 >= tie.looks_at:
+            before = self.shown_vector().clone()
+            tie.vector.flat.copy_(before)
         act()
         if tie.counts.moves > moves:
-            self.hub.moved()
+            if self.is_shared:
+                self._displace(self.shown_vector() if before is None else before, tie.vector.flat)
+            self.moved()
+
+    def _displace(self, before: Tensor, after: Tensor) -> None:
+        """Move the vector as the tie moved its copy, whoever else moves it meanwhile."""
+        self.add(after - before)
+
+
+class _Passing(Progress):
+    """The data of all pushes of the children; and of its news, the tie's data book."""
+
+    def __init__(self, give_back: GiveBack) -> None:
+        super().__init__()
+        self.steps = 0  # of the leaves, so far
+        self._told_steps = 0
+        self._news: list[Interval] = []
+        self._give_back = give_back
+
+    def add(self, intervals: Iterable[Interval]) -> None:
+        intervals = tuple(intervals)
+        super().add(intervals)
+        self._news.extend(intervals)
+
+    def take_progress(self) -> Intervals:
+        taken, self._news = self._news, []
+        return merge(sorted(taken))
+
+    def take_steps(self, clock: int) -> int:
+        """The gradient steps of the leaves."""
+        steps, self._told_steps = self.steps - self._told_steps, self.steps
+        return steps
+
+    def give_back(self, intervals: Intervals) -> None:
+        self._give_back(intervals)

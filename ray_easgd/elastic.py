@@ -16,11 +16,12 @@ from ray_easgd.algorithms.steps import LocalStep
 from ray_easgd.child import Child
 from ray_easgd.elastic_options import ElasticCounts, ElasticOptions
 from ray_easgd.in_place import meet, read_center
+from ray_easgd.intake import Intake
 from ray_easgd.kernels import Checksum
 from ray_easgd.link import Link, Snapshot
 from ray_easgd.parameters import ParameterVector
 from ray_easgd.ports import DataBook, NoData, Reporter
-from ray_easgd.protocol import Interval, Outcome, PushHeader
+from ray_easgd.protocol import Intervals, Outcome, PushHeader
 from ray_easgd.staging import staging_for
 from ray_easgd.telling import Telling, is_number
 from ray_easgd.wire import Payload
@@ -31,7 +32,8 @@ _MOST_TRIES = 10  # exchanges in place to bring the last steps to the hub
 class Elastic:
     """One worker's tie to its hub. ``step()`` after each optimizer step is all a loop needs.
 
-    ``data`` keeps the book on the data behind its steps (``Session``).
+    ``data`` keeps the book on the data behind its steps (``Session``). ``stays``: it begins where
+    its vector is, not at the center.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Elastic:
         name: str = "worker",
         local_step: LocalStep | None = None,
         data: DataBook | None = None,
+        stays: bool = False,
     ) -> None:
         self.vector, self.link, self.options = vector, link, options
         self.name, self.clock, self.counts = name, 0, ElasticCounts()
@@ -54,16 +57,12 @@ class Elastic:
         seed = options.ledger_seed
         self._checksum = None if seed is None else Checksum(vector.flat.numel(), seed)
         self._told = Telling(reporter, name, conserves=options.algorithm.conserves == "sum")
-        self._pushed_at = 0
-        self._rounds = options.algorithm.rounds
+        self._pushed_at, self._rounds = 0, options.algorithm.rounds
         self._pending: Tensor | None = None  # a displacement that at_snapshot applies later
         self._residual: Tensor | None = None  # what rounding left of the last difference
         self._was_late = False
-        self._lead = 1 if options.lead is None else options.lead
-        self._fresh: Snapshot | None = None
-        self._coming = vector.flat  # the fresh snapshot's vector, on its way to where x is
-        self._asked_at: int | None = None
-        self._join()
+        self.intake = Intake(link, self._staging, options.lead, options.period)
+        self._join(stays=stays)
         self.proceed()
 
     def step(self, loss: Tensor | float | None = None) -> None:
@@ -86,7 +85,9 @@ class Elastic:
 
     @torch.no_grad()
     def proceed(self) -> None:
-        """Go on with what has arrived. Never blocks."""
+        """Go on with what has arrived. Blocks only to join a hub's successor."""
+        if self.link.orphaned:
+            self._begin_new_life(is_known=False)
         if self.link.desk is not None:
             if self.clock >= self._due:
                 self._meet_in_place()
@@ -99,26 +100,33 @@ class Elastic:
             self._exchange_if_ready()
         self._ask_if_time()
 
+    def hurry(self) -> None:
+        """Let the next exchange be due now."""
+        self._due = self.clock
+        self.proceed()
+
+    @property
+    def looks_at(self) -> int:
+        """The clock at which there is something to do here, unless something arrives before."""
+        return self._due - self.intake.lead if self.intake.idle else self._due
+
+    def has_told(self, clock: int) -> bool:
+        """Whether the hub has confirmed what was done up to ``clock``."""
+        return self._pushed_at >= clock and not self.link.busy
+
     def settle(self) -> None:
         """Block until the worker is no longer ``waiting``. Learns of the hub's death."""
         while self.waiting:
             self.link.drain()
             self.proceed()
 
-    @property
-    def held(self) -> Snapshot:
-        """The newest snapshot that has arrived; a hub's successor may start from it."""
-        return self._newest
-
-    @torch.no_grad()
     def reattach(self) -> None:
         """The hub has a successor: ask again, and send again what no snapshot has shown."""
-        self._fresh, self._asked_at = None, None
+        self.intake.drop()
         for header, d in list(self._child.retained):
             self.link.push(header, d)
         self.proceed()
 
-    @torch.no_grad()
     def finish(self) -> None:
         """The last exchange, and goodbye. Waits for the hub alone, and learns of its death."""
         self.flush()
@@ -126,10 +134,14 @@ class Elastic:
 
     @torch.no_grad()
     def flush(self) -> None:
-        """Bring everything done so far to the hub, and wait until it has it."""
+        """Bring everything done so far to the center, and wait until it has it."""
         if self.link.desk is not None:
             self._flush_in_place()
-            return
+        else:
+            self._flush_messages()
+        self.link.pass_up()
+
+    def _flush_messages(self) -> None:
         free = self._rounds == "none"
         self.settle()
         self.link.drain(pulls=free)
@@ -163,24 +175,20 @@ class Elastic:
         """The number of this life."""
         return self._child.incarnation
 
-    def _join(self) -> None:
+    def _join(self, *, stays: bool = False) -> None:
         x = self.vector.flat
         incarnation, snapshot = self.link.join(
             x.detach().cpu(), self.vector.layout, ledger_seed=self.options.ledger_seed
         )
         self._child = Child(incarnation)
-        x.copy_(snapshot.vector)
+        if not stays:
+            x.copy_(snapshot.vector)
         self._state = self._exchange.begin(x)
-        self._held = self._newest = snapshot
-        self._center = snapshot.vector  # of the snapshot held, where x is
-        if self.link.desk is None:
-            self._center = self._staging.ready(self._staging.bring(snapshot.vector))
-        self._fresh, self._asked_at = None, None
-        self._taken_at = self.clock
+        self.intake.begin(snapshot, self.clock)
         self._unanswered: Tensor | None = None
         self._due = self.options.due_after(self.clock)
         if self._rounds == "together" and not self._answered:
-            self._fresh, self._coming = snapshot, self._center
+            self.intake.keep(snapshot)
         elif self._rounds == "in_turn" and self._answered:
             self._unanswered = torch.zeros_like(x)  # no step before its first turn
         elif self._rounds == "in_turn":
@@ -191,27 +199,18 @@ class Elastic:
 
         One that has to show our last push is asked for as soon as that has left.
         """
-        if self._fresh is not None or self._asked_at is not None:
-            return
         if self._unanswered is not None or (self._rounds != "none" and not self._answered):
-            self._asked_at = self.clock
-            self.link.pull(self._child.sequence)
-        elif not self._answered and self.clock >= self._due - self._lead:
-            self._asked_at = self.clock
-            self.link.pull()
+            self.intake.ask(self.clock, showing=self._child.sequence)
+        elif not self._answered and self.clock >= self._due - self.intake.lead:
+            self.intake.ask(self.clock)
 
     def _collect(self) -> None:
         """Take in what the background has brought, without waiting."""
-        snapshot = self.link.pulled()
+        snapshot = self.intake.arrived(self.clock)
         if snapshot is not None:
             if self._is_wanted(snapshot):
-                self._fresh = snapshot
-                self._coming = self._staging.bring(snapshot.vector)
+                self.intake.keep(snapshot)
             self._child.shown(snapshot.header)
-            self._newest = snapshot
-            if self._asked_at is not None and self.options.lead is None:
-                self._lead = min(self.options.period, max(1, self.clock - self._asked_at))
-            self._asked_at = None
             self.counts.bytes_received += snapshot.num_bytes
         for reply in self.link.replies():
             if reply.outcome is Outcome.APPLIED:
@@ -230,36 +229,30 @@ class Elastic:
         return snapshot.header.applied.get(self.incarnation, -1) >= self._child.sequence
 
     def _exchange_if_ready(self) -> None:
-        there = self._unanswered is None if self._answered else self._fresh is not None
+        there = self._unanswered is None if self._answered else self.intake.fresh is not None
         if not there or self.link.busy or not self._child.may_push:
             self.counts.exchanges_late += not self._was_late and self._rounds == "none"
             self._was_late = True
-            if self._fresh is not None and not self._child.may_push:
-                self._fresh = None  # only a newer snapshot can show the pushes outstanding
+            if self.intake.fresh is not None and not self._child.may_push:
+                self.intake.fresh = None  # only a newer snapshot can show the pushes outstanding
             return
         self._was_late = False
         self._due = self.options.due_after(self.clock)
-        if self._fresh is not None:
-            self._take_in()
+        if self.intake.fresh is not None:
+            self.intake.take_in(self.clock)
         self._meet()
-
-    def _take_in(self) -> None:
-        """The snapshot that arrived is the one to compute with from now on."""
-        assert self._fresh is not None
-        self._held, self._fresh, self._taken_at = self._fresh, None, self.clock
-        self._center = self._staging.ready(self._coming)
 
     def _take_answer(self) -> None:
         """The center that shows our last push: where an ``answered`` exchange moves ``x``."""
-        if self._fresh is None or self._unanswered is None:
+        if self.intake.fresh is None or self._unanswered is None:
             return
-        self._take_in()
+        self.intake.take_in(self.clock)
         d, self._unanswered = self._unanswered, None
         self._move(d)
 
     def _meet(self) -> None:
         """One exchange against the snapshot held: compute ``d``, send it, move."""
-        rate, options = self._held.header.moving_rate, self.options
+        rate, options = self.intake.held.header.moving_rate, self.options
         loss = self._told.take_loss()
         difference = None
         if is_number(loss):
@@ -267,7 +260,7 @@ class Elastic:
             difference = apart.difference(
                 self._exchange,
                 x,
-                self._center,
+                self.intake.center,
                 self._state,
                 rate,
                 self._staging,
@@ -315,17 +308,19 @@ class Elastic:
             self.counts.met_in_place(x.nbytes, meeting.num_left_out)
             norm = meeting.squared_norm**0.5
             self._told.exchanged(self.clock, loss, norm, rate, meeting.staleness)
+            if desk.is_to_tell:
+                self.link.tell()
 
     def _move(self, d: Tensor) -> None:
         """Move ``x`` by the center held, now or after the next gradient."""
-        x, c = self.vector.flat, self._center
+        x, c = self.vector.flat, self.intake.center
         if self._exchange.overwrites:
             self.counts.moves += 1
             self._exchange.take_over_(x, c, self._state, unseen=self._child.unseen(x.device))
             if self._residual is not None:
                 x.add_(self._residual)  # what rounding kept back goes with the next push
             return
-        rate = self._held.header.moving_rate
+        rate = self.intake.held.header.moving_rate
         displacement = self._exchange.displacement(x, c, d, self._state, moving_rate=rate)
         if self.options.order == "at_snapshot":
             self._pending = displacement
@@ -336,11 +331,11 @@ class Elastic:
         header = PushHeader(
             incarnation=self._child.incarnation,
             sequence=self._child.sequence + 1,
-            computed_from=self._held.header.version,
-            steps=self.clock - self._pushed_at,
+            computed_from=self.intake.held.header.version,
+            steps=self._data.take_steps(self.clock - self._pushed_at),
             clock=self.clock,
-            taken_at=self._taken_at,
-            moving_rate=self._held.header.moving_rate,
+            taken_at=self.intake.taken_at,
+            moving_rate=self.intake.held.header.moving_rate,
             progress=self._data.take_progress(),
             checksum=self._checksum(d) if self._checksum else None,
         )
@@ -362,32 +357,38 @@ class Elastic:
         self._told.take_loss()
         self._drop()
 
-    def _drop(self, progress: tuple[Interval, ...] = ()) -> int:
+    def _drop(self, progress: Intervals = ()) -> int:
         desk, x = self.link.desk, self.vector.flat
         steps, unreached = (0, ()) if desk is None else desk.withdraw()
-        x.copy_(self._center if desk is None else read_center(desk, x.numel()))
+        x.copy_(self.intake.center if desk is None else read_center(desk, x.numel()))
         if self.options.algorithm.conserves == "pushes":
             for push in self._child.unseen(x.device):  # the center as the hub will have it
                 x.add_(push)
         return steps + self._forget(x, unreached + progress + self._data.take_progress())
 
-    def _start_again(self, progress: tuple[Interval, ...] = ()) -> None:
+    def _start_again(self, progress: Intervals = ()) -> None:
         """Non-finite numbers: leave them here, and start from the center without old momentum."""
         lost = self._drop(progress)
         self.counts.restarts += 1
         self._told.not_finite(self.clock, lost)
 
-    def _begin_new_life(self, refused: tuple[Interval, ...] = ()) -> None:
-        """The hub took this life for dead. What it had not applied is lost; say how much."""
+    def _begin_new_life(self, refused: Intervals = (), *, is_known: bool = True) -> None:
+        """The hub took this life for dead, or, a successor, never knew it: then ``x`` may stay.
+
+        What was not applied is lost; say how much.
+        """
         refused += tuple(i for header, _ in self._child.retained for i in header.progress)
         if self.link.desk is not None:
             refused += self.link.desk.pending_progress()
-        lost = self._child.write_off()
-        self._join()
-        self._forget(self.vector.flat, refused + self._data.take_progress())
-        self._told.new_life(self._child.incarnation, lost)
+        lost, stays = self._child.write_off(), self._exchange.elastic and not is_known
+        self._join(stays=stays)
+        if stays:
+            self._data.give_back(refused)
+        else:
+            self._forget(self.vector.flat, refused + self._data.take_progress())
+        self._told.new_life(self._child.incarnation, lost, is_known=is_known)
 
-    def _forget(self, x: Tensor, progress: tuple[Interval, ...]) -> int:
+    def _forget(self, x: Tensor, progress: Intervals) -> int:
         """Begin anew at ``x``: the data goes back to the queue; returns the steps dropped."""
         self._state = self._exchange.begin(x)
         self._pending = self._residual = None

@@ -30,7 +30,7 @@ class Snapshot:
 
 
 class Link(Protocol):
-    """One child's edge to its hub. Only ``join``, ``drain`` and ``leave`` may block.
+    """One child's edge to its hub. Only ``join``, ``drain``, ``pass_up`` and ``leave`` may block.
 
     Each raises HubLost once the hub is known to be gone.
     """
@@ -38,6 +38,11 @@ class Link(Protocol):
     @property
     def desk(self) -> Desk | None:
         """This child's place in the hub's own memory: then it exchanges there, without messages."""
+        ...
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the hub is gone, and ``join`` leads to a successor that knows no life of ours."""
         ...
 
     def join(
@@ -72,6 +77,14 @@ class Link(Protocol):
     @property
     def busy(self) -> bool:
         """Whether a push is under way, its answer not yet collected."""
+        ...
+
+    def tell(self) -> None:
+        """Let the hub look at what was exchanged at the ``desk``, in the background."""
+        ...
+
+    def pass_up(self) -> None:
+        """Wait until the center has what the hub has of us; at the center itself it has."""
         ...
 
     def drain(self, *, pulls: bool = True) -> None:

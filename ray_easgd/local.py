@@ -36,7 +36,7 @@ class LocalLink:
         self._asked: int | None = None
         self._arrived: Snapshot | None = None
         self._replies: list[PushReply] = []
-        self.busy = False
+        self.busy = self.orphaned = False
 
     def join(
         self, vector: Tensor, layout: Sequence[Slot], *, ledger_seed: int | None = None
@@ -75,6 +75,13 @@ class LocalLink:
             raise RuntimeError(
                 f"{self._child} waits for a round of its hub, and nobody else runs in this thread."
             )
+
+    def tell(self) -> None:
+        if isinstance(self.hub, SharedHub):
+            self.hub.collect()
+
+    def pass_up(self) -> None:
+        """The hub is the center."""
 
     def leave(self) -> None:
         self.hub.progress.add(self.desk.untold if self.desk else ())

@@ -31,6 +31,10 @@ class DataBook(Protocol):
         """Those intervals, for a push to carry; after that they are forgotten here."""
         ...
 
+    def take_steps(self, clock: int) -> int:
+        """The gradient steps since the last push, when the local clock says ``clock`` of them."""
+        ...
+
     def give_back(self, intervals: tuple[Interval, ...]) -> None:
         """Steps on these were dropped: somebody has to take them again."""
         ...
@@ -41,6 +45,9 @@ class NoData:
 
     def take_progress(self) -> tuple[Interval, ...]:
         return ()
+
+    def take_steps(self, clock: int) -> int:
+        return clock
 
     def give_back(self, intervals: tuple[Interval, ...]) -> None:
         """Nothing was taken."""

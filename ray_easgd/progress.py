@@ -12,6 +12,18 @@ from collections.abc import Iterable, Iterator
 from ray_easgd.protocol import Interval
 
 
+def merge(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
+    """Neighbors joined, in the order given."""
+    merged: list[Interval] = []
+    for interval in intervals:
+        last = merged[-1] if merged else None
+        if last and last.epoch == interval.epoch and last.stop == interval.start:
+            merged[-1] = Interval(last.epoch, last.start, interval.stop)
+        else:
+            merged.append(interval)
+    return tuple(merged)
+
+
 class IntervalSet:
     """A set of whole numbers, held as disjoint, sorted, non-touching ranges [start, stop)."""
 

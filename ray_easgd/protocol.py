@@ -47,6 +47,9 @@ class Interval:
         return same and self.start < other.stop and other.start < self.stop
 
 
+Intervals = tuple[Interval, ...]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PushHeader:
     """What travels with an elastic difference.

@@ -35,6 +35,7 @@ from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.link import Link
 from ray_easgd.parameters import ParameterVector
 from ray_easgd.ports import Reporter
+from ray_easgd.progress import merge
 from ray_easgd.protocol import Interval
 from ray_easgd.slices import Slices
 
@@ -153,6 +154,10 @@ class Session:
         taken, self._stepped = self._stepped, []
         return tuple(taken) if self.traced else merge(taken)
 
+    def take_steps(self, clock: int) -> int:
+        """A step is a tick of the clock."""
+        return clock
+
     def give_back(self, intervals: tuple[Interval, ...]) -> None:
         """Steps on these were dropped: somebody has to take them again."""
         if intervals:
@@ -242,18 +247,6 @@ def split_lease(lease: Interval, batch_size: int) -> list[Interval]:
 def worker_seed(seed: int, index: int, life: int) -> int:
     """Of torch's generator: different in each worker and each life, the same in each run."""
     return hash((seed, index, life)) % (2**63)
-
-
-def merge(intervals: list[Interval]) -> tuple[Interval, ...]:
-    """Neighbors joined, in the order given."""
-    merged: list[Interval] = []
-    for interval in intervals:
-        last = merged[-1] if merged else None
-        if last and last.epoch == interval.epoch and last.stop == interval.start:
-            merged[-1] = Interval(last.epoch, last.start, interval.stop)
-        else:
-            merged.append(interval)
-    return tuple(merged)
 
 
 def _as_step(optimizer: Any) -> LocalStep | None:

@@ -126,6 +126,29 @@ class SharedHub(Hub):
         super().dismiss(incarnation, lost=lost)
         self._renew()
 
+    def moved(self) -> None:
+        super().moved()
+        self._renew()
+
+    def add(self, d: Tensor) -> None:
+        """``c <- c + d``, shape (n,), whoever else moves it; no push of a child's."""
+        assert self._hall is not None
+        self._hall.add(d.numpy())
+
+    def proceed(self) -> None:
+        """Go on with what children did in place."""
+        self.collect()
+
+    def wake_at(self, count: int | None) -> None:
+        """The version at which a child that exchanges in place is to say a word."""
+        if self._hall is not None:
+            self._hall.set_wake_count(count)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether children move the vector in place."""
+        return self._hall is not None
+
     def apply(self, header: PushHeader, d: Payload) -> PushReply:
         self.collect()
         reply = super().apply(header, d)

@@ -80,12 +80,15 @@ class Telling:
         if self._restarts_in_a_row >= _MOST_RESTARTS:
             raise Diverged(self._name, self._restarts_in_a_row)
 
-    def new_life(self, incarnation: int, lost_norm: float) -> None:
-        """The hub had taken it for dead."""
+    def new_life(self, incarnation: int, lost_norm: float, *, is_known: bool) -> None:
+        """The hub had taken it for dead, or is a successor that does not know it."""
+        if is_known:
+            story = f"was taken for dead and joins again as incarnation {incarnation}"
+        else:
+            story = f"lost its hub and goes on under another as incarnation {incarnation}"
         self.reporter.event(
             "new_life",
-            f"{self._name} was taken for dead and joins again as incarnation {incarnation}, from "
-            f"the center; outstanding pushes of norm {lost_norm:.3g} are lost",
+            f"{self._name} {story}; outstanding pushes of norm {lost_norm:.3g} are lost",
             lost_norm=lost_norm,
         )
 

@@ -55,7 +55,7 @@ VARIED: dict[str, Callable[[Simulation], list[Tensor]]] = {
 
 READ: dict[str, Callable[[Simulation], list[Tensor]]] = VARIED | {
     "c": lambda s: [s.center],
-    "k": lambda s: [w.elastic._held.vector for w in s.workers],
+    "k": lambda s: [w.elastic.intake.held.vector for w in s.workers],
 }
 """What a state may consist of. ``c_found`` is the center as the cycle's exchange found it."""
 

@@ -31,7 +31,7 @@ FLOORS = (
         "machines and I/O",
         {
             *{"hub", "shared", "shared_hub", "child", "link", "leases", "events", "recipe"},
-            *{"wire", "staging", "telling", "apart"},
+            *{"wire", "staging", "telling", "apart", "intake"},
             *{"storage", "checkpoint", "run_folder", "tensorboard_curves"},
         },
     ),

@@ -35,6 +35,9 @@ class Pages:
         taken, self.now = tuple(self.now), []
         return taken
 
+    def take_steps(self, clock: int) -> int:
+        return clock
+
     def give_back(self, intervals: tuple[Interval, ...]) -> None:
         self.back += intervals
 

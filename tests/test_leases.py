@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_easgd.leases import LeaseBook
-from ray_easgd.progress import IntervalSet, Progress
+from ray_easgd.progress import IntervalSet, Progress, merge
 from ray_easgd.protocol import Interval
-from ray_easgd.session import merge, split_lease
+from ray_easgd.session import split_lease
 
 ranges = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda r: (min(r), max(r)))
 

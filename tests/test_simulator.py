@@ -256,7 +256,7 @@ def test_a_push_that_a_snapshot_has_shown_is_in_the_successor() -> None:
     """That snapshot has arrived, and is not in use yet, when the center is lost for a moment."""
     simulation = counting(1, period=3)
     simulation.run(seconds=20.2)
-    assert simulation.workers[0].elastic._fresh is not None
+    assert simulation.workers[0].elastic.intake.fresh is not None
     simulation.lose_hub(0.01)
     simulation.run(seconds=30)
     assert counted(simulation) == sent(simulation)

@@ -207,8 +207,8 @@ def test_a_worker_that_crashes_is_missed_by_its_own_hub_only() -> None:
     simulation.crash(victim)
     before = len(simulation.trace)
     simulation.run(seconds=100)
-    assert node.core.moving_rate == pytest.approx(0.9 / 3)
-    assert other.core.moving_rate == pytest.approx(0.9 / 4)
+    assert node.hub.moving_rate == pytest.approx(0.9 / 3)
+    assert other.hub.moving_rate == pytest.approx(0.9 / 4)
     children = {name for _, name, *_ in simulation.trace[before:]}
     everybody = {w.name for w in simulation.workers} | {"hub-1-0", "hub-1-1"}
     assert children == everybody - {victim.name}

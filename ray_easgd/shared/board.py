@@ -6,6 +6,7 @@ Everything is 64 bits wide, aligned, and has one writer at a time, so that a rea
 |---|---|---|
 | ``magic``, ``layout``, ``n``, ``rows``, ``stripe``, ``token`` | the creator, once | |
 | ``hub_epoch``, ``moving_rate``, ``base_count`` | the hub | ``base_count``: pushes not in place |
+| ``wake_count`` | the hub | the version from which on children tell it of exchanges |
 | ``incarnation`` | the hub | the life a row belongs to; 0 free, negative: dismissed |
 | ``began`` | the hub | the row's ``sequence`` when that life began |
 | ``sequence`` | the child | exchanges finished: raising it publishes one |
@@ -35,7 +36,8 @@ from ray_easgd.compiled import compiled
 from ray_easgd.shared.passes import fence
 
 MAGIC = b"rayeasgd"
-LAYOUT = 1
+LAYOUT = 2
+NEVER = 2**62
 RING = 64
 """Data intervals of one child that may wait for the hub."""
 SEEN = 2
@@ -47,7 +49,7 @@ _HEADER = np.dtype(
     [
         *(("magic", "S8"), ("token", "S32"), ("layout", "i8")),
         *(("n", "i8"), ("rows", "i8"), ("stripe", "i8")),
-        *(("hub_epoch", "i8"), ("moving_rate", "f8"), ("base_count", "i8")),
+        *(("hub_epoch", "i8"), ("moving_rate", "f8"), ("base_count", "i8"), ("wake_count", "i8")),
     ]
 )
 RECORD = np.dtype(
@@ -106,6 +108,7 @@ def write_header(memory: mmap.mmap, *, n: int, rows: int, stripe: int, token: st
     header = np.frombuffer(memory, _HEADER, 1)
     header["n"], header["rows"], header["stripe"] = n, rows, stripe
     header["token"], header["layout"] = token.encode(), LAYOUT
+    header["wake_count"] = NEVER
     fence()
     header["magic"] = MAGIC
 
@@ -138,6 +141,14 @@ class Board:
     @base_count.setter
     def base_count(self, count: int) -> None:
         self._header["base_count"] = count
+
+    @property
+    def wake_count(self) -> int:
+        return int(self._header["wake_count"][0])
+
+    @wake_count.setter
+    def wake_count(self, count: int) -> None:
+        self._header["wake_count"] = count
 
     @property
     def hub_epoch(self) -> int:

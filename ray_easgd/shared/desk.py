@@ -149,6 +149,12 @@ class Desk:
         return self._board.version_count
 
     @property
+    def is_to_tell(self) -> bool:
+        """Whether the hub wants to hear of exchanges now."""
+        board = self._board
+        return board.version_count >= board.wake_count
+
+    @property
     def hub_epoch(self) -> int:
         """Which life of the hub's state this is; a successor raises it."""
         return self._board.hub_epoch

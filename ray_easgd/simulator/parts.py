@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ray_easgd.aggregator import Aggregator
 from ray_easgd.algorithms import LocalStep
 from ray_easgd.elastic import Elastic
 from ray_easgd.hub import Hub
@@ -93,11 +92,7 @@ class Node:
     """A hub of the tree, with the wires that end in it."""
 
     name: str
-    hub: Hub | Aggregator
+    hub: Hub
     level: Level
     parent: Node | None = None
     links: list[SimulatedLink] = field(default_factory=list)
-
-    @property
-    def core(self) -> Hub:
-        return self.hub.hub if isinstance(self.hub, Aggregator) else self.hub

@@ -204,7 +204,7 @@ class _ReplayLink:
         self._replay, self._child = replay, child
         self._coming, self._due = pushes[::-1], [header.clock for header in pushes[::-1]]
         self.clock = 0
-        self.desk = None
+        self.desk, self.orphaned = None, False
         self.sent: tuple[PushHeader, Payload] | None = None
         self._asked = False
 
@@ -249,6 +249,12 @@ class _ReplayLink:
 
     def drain(self, *, pulls: bool = True) -> None:
         """Nothing is ever under way."""
+
+    def tell(self) -> None:
+        """There is no desk."""
+
+    def pass_up(self) -> None:
+        """Nobody asks where the data is."""
 
     def leave(self) -> None:
         """The trace says when."""

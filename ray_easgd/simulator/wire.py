@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ray_easgd.aggregator import Aggregator
 from ray_easgd.hub import Hub
 from ray_easgd.link import Snapshot
 from ray_easgd.parameters import Slot
@@ -36,11 +35,11 @@ class SimulatedLink:
     """One child's edge to a hub on the same virtual clock."""
 
     def __init__(
-        self, clock: Clock, hub: Hub | Aggregator, child: str, cable: Cable, on_applied: Action
+        self, clock: Clock, hub: Hub, child: str, cable: Cable, on_applied: Action
     ) -> None:
         self._clock, self.hub, self._child, self._cable = clock, hub, child, cable
         self._on_applied = on_applied
-        self.desk = None
+        self.desk, self.orphaned = None, False
         self._incarnation = 0
         self._pulling = False
         self._waits_for: int | None = None
@@ -85,6 +84,12 @@ class SimulatedLink:
         while (pulls and self._pulling) or self._sent > len(self._replies):
             if not self._clock.advance():
                 raise RuntimeError(f"{self._child} waits for what will never happen.")
+
+    def tell(self) -> None:
+        """There is no desk."""
+
+    def pass_up(self) -> None:
+        """Nobody asks where the data is."""
 
     def leave(self) -> None:
         self.hub.dismiss(self._incarnation)
