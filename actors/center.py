@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ from actors.process import settle_in
 from ray_easgd.hub import HubOptions
 from ray_easgd.parameters import Slot
 from ray_easgd.protocol import Interval, PushHeader, PushReply, SnapshotHeader, WireFormat
-from ray_easgd.shared_hub import Place
+from ray_easgd.shared_hub import Place, SharedHub
 from ray_easgd.trace import Record
 from ray_easgd.wire import warm_up
 
@@ -47,9 +48,11 @@ class Center:
     ) -> None:
         settle_in()
         warm_up(wire_format)  # or the children's first exchanges would all be late
-        self._run = run
+        self._open(run, [HubSlice(SharedHub(options)) for _ in range(fragments)])
+
+    def _open(self, run: str, slices: list[HubSlice]) -> None:
+        self._run, self._slices = run, slices
         self._node = ray.get_runtime_context().get_node_id()
-        self._slices = [HubSlice(options) for _ in range(fragments)]
 
     def __repr__(self) -> str:
         return f"Center({self._run})"
@@ -59,7 +62,7 @@ class Center:
         """Start over with new hubs: a process may serve several runs, one after another."""
         for part in self._slices:
             part.close()
-        self._slices = [HubSlice(options) for _ in self._slices]
+        self._slices = [HubSlice(SharedHub(options)) for _ in self._slices]
 
     @ray.method(concurrency_group="control")
     def join(
@@ -90,11 +93,29 @@ class Center:
     @ray.method(concurrency_group="control")
     def collect(self, part: int) -> None:
         """Read what children exchanged in the hub's memory."""
-        self._slices[part].collect()
+        self._slices[part].proceed()
+
+    @ray.method(concurrency_group="rounds")
+    def pass_up(self, part: int) -> None:
+        """Wait until the center has what children have brought here by now."""
+        self._slices[part].pass_up()
+
+    @ray.method(concurrency_group="control")
+    def where(self) -> str:
+        """The id of its node."""
+        return self._node
+
+    @ray.method(concurrency_group="watch")
+    def watch(self) -> None:
+        """Ends with the process: whoever asks learns of its death."""
+        Event().wait()
 
     @ray.method(concurrency_group="control")
     def status(self) -> HubStatus:
         """The hub at a glance."""
+        return self._status()
+
+    def _status(self) -> HubStatus:
         return joined([part.status() for part in self._slices])
 
     @ray.method(concurrency_group="control")
@@ -149,6 +170,16 @@ class Center:
         return header, [reference for _, references in parts for reference in references]
 
 
+def groups(num_children: int, fragments: int) -> dict[str, int]:
+    """A hub's concurrency groups.
+
+    Every child may wait for its turn in a thread of ``rounds``, with room for twice as many as are
+    expected: whose turn it is must not queue behind those who come later.
+    """
+    waiting = max(16, 2 * num_children) * fragments
+    return {"control": 2, "data": 1, "rounds": waiting, "watch": 1}
+
+
 def start_center(
     run: str,
     options: HubOptions,
@@ -159,17 +190,13 @@ def start_center(
 ) -> ActorProxy[Center]:
     """Start the center's actor, or one ``shard`` of it; shards go to different nodes.
 
-    Every child may wait for its turn in a thread of ``rounds``, with room for twice as many as are
-    expected: whose turn it is must not queue behind those who come later.
-
     ``max_restarts=0``: a restarted actor would come back empty and be mistaken for the center.
     ``max_task_retries=0``: children number and replay their pushes themselves.
     """
-    waiting = max(16, 2 * num_children) * fragments
     return as_actor(
         Center,
         name=f"{run}:center" + (f"-{shard}" if shard else ""),
-        concurrency_groups={"control": 2, "data": 1, "rounds": waiting},
+        concurrency_groups=groups(num_children, fragments),
         num_cpus=0,
         max_restarts=0,
         max_task_retries=0,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import ray
 
 from actors.lifecycle import as_actor
+from actors.posts import Hub, Posts
 from ray_easgd.leases import LeaseBook
 from ray_easgd.progress import Progress
 from ray_easgd.protocol import Interval
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerStatus:
-    """One life of a worker at a glance. ``first_step_at``: wall clock, seconds since 1970."""
+    """One life of a worker at a glance.
+
+    ``first_step_at``: wall clock, seconds since 1970; ``hub``: the
+    aggregator it is under, if any.
+    """
 
     name: str
     life: int
@@ -44,6 +49,7 @@ class WorkerStatus:
     distance: float = float("nan")
     staleness: float = float("nan")
     first_step_at: float | None = None
+    hub: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +88,7 @@ class Controller:
         centers: tuple[ActorProxy[Center], ...],
         total_samples: int | None,
         bounded: bool,
+        num_hubs: int = 0,
     ) -> None:
         self._run, self._centers = run, centers
         self._total, self._bounded = total_samples, bounded
@@ -89,6 +96,7 @@ class Controller:
         self._book: LeaseBook | None = None
         self._notes: list[Note] = []
         self._workers: dict[tuple[str, int], WorkerStatus] = {}
+        self._posts = Posts(num_hubs)
 
     def __repr__(self) -> str:
         return f"Controller({self._run})"
@@ -135,15 +143,33 @@ class Controller:
             if self._book is not None:
                 self._look()
                 self._book.release(worker)
+        self._posts.leave(worker)
+
+    @ray.method(concurrency_group="waiting")
+    def attach(self, worker: str, node: str) -> Hub:
+        """The hub that a worker on this node is to join. Waits until the hubs are there."""
+        return self._posts.attach(worker, node)
+
+    @ray.method(concurrency_group="waiting")
+    def successor(self, name: str, life: int) -> Hub:
+        """The hub of that name after the dead one of ``life``. Waits until it is there."""
+        return self._posts.successor(name, life)
 
     @ray.method
-    def note(self, status: WorkerStatus, notes: list[Note]) -> None:
-        """Keep what a worker reports."""
+    def post(self, hub: Hub) -> None:
+        """A hub is there, for the first time or again."""
+        self._posts.put(hub)
+
+    @ray.method
+    def note(self, status: WorkerStatus | None, notes: list[Note]) -> None:
+        """Keep what a worker reports, or a hub, which is no worker."""
         with self._lock:
+            self._notes.extend(notes)
+            if status is None:
+                return
             known = self._workers.get((status.name, status.life))
             if known is None or known.step <= status.step:  # notes may overtake each other
                 self._workers[status.name, status.life] = status
-            self._notes.extend(notes)
 
     @ray.method
     def observe(self, *hubs: HubStatus) -> tuple[Book, list[Note], list[WorkerStatus]]:
@@ -174,12 +200,15 @@ def start_controller(
     *,
     total_samples: int | None,
     bounded: bool,
+    num_hubs: int = 0,
+    num_waiting: int = 16,
 ) -> ActorProxy[Controller]:
     """Start the controller's actor.
 
     ``bounded``: the run ends at ``total_samples``, or (None) by another rule; else the passes
     that ``session.data`` was asked for. ``max_restarts=0``: it would come back without its lease
     book. ``max_concurrency``: a worker's question does not queue behind the driver's.
+    ``num_hubs``: aggregators that workers may be posted to, ``num_waiting``: who may wait for one.
     """
     return as_actor(
         Controller,
@@ -187,4 +216,5 @@ def start_controller(
         num_cpus=0,
         max_restarts=0,
         max_concurrency=4,
-    ).remote(run, centers, total_samples, bounded)
+        concurrency_groups={"waiting": num_waiting},
+    ).remote(run, centers, total_samples, bounded, num_hubs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -85,6 +85,11 @@ class Fleet:
         place.state = "done"
         self._on_done(name)
         return status
+
+    def handles(self, names: Iterable[str]) -> list[ActorProxy[Worker]]:
+        """The processes of those that are at work."""
+        places = (self._places[name] for name in names)
+        return [place.handle for place in places if place.state == "training"]
 
     def wind_down(self, *, interrupt: bool) -> None:
         """Who is lost from now on is not replaced; ``interrupt`` ends loops at the next step."""

@@ -14,7 +14,7 @@ import numpy as np
 import ray
 import torch
 
-from ray_easgd.hub import HubOptions
+from ray_easgd.aggregator import Aggregator
 from ray_easgd.parameters import Slot
 from ray_easgd.progress import Progress
 from ray_easgd.protocol import (
@@ -55,7 +55,7 @@ class HubStatus:
     """A hub at a glance.
 
     ``sharing``: children that exchange in its own memory; ``why_alone``: why one that asked to
-    does not.
+    does not. ``distance`` to its parent, and ``staleness`` of its pushes there.
     """
 
     version: Version
@@ -69,6 +69,8 @@ class HubStatus:
     num_parameters: int
     sharing: int = 0
     why_alone: str = ""
+    distance: float = float("nan")
+    staleness: float = float("nan")
 
 
 def joined(parts: Sequence[HubStatus]) -> HubStatus:
@@ -92,9 +94,9 @@ def joined(parts: Sequence[HubStatus]) -> HubStatus:
 class HubSlice:
     """A hub behind a lock, its vector in the object store for whoever asks."""
 
-    def __init__(self, options: HubOptions) -> None:
+    def __init__(self, hub: SharedHub) -> None:
         self._moved = Condition()
-        self._hub = SharedHub(options)
+        self._hub = hub
         self._published: Published | None = None
         self._num_published = 0
         self._bases: dict[WireFormat, tuple[SharedBase, list[Any]]] = {}
@@ -166,10 +168,24 @@ class HubSlice:
                 return self._publish()
             return self._hub.header(), [ray.put(judged.numpy())]
 
-    def collect(self) -> None:
-        """Book what children did in the hub's memory."""
+    def proceed(self) -> None:
+        """Go on with what children did in the hub's memory, and with what its parent sent."""
         with self._moved:
-            self._hub.collect()
+            self._hub.proceed()
+            self._moved.notify_all()
+
+    def pass_up(self) -> None:
+        """Wait until the center has all that children have brought here by now."""
+        hub = self._hub
+        if not isinstance(hub, Aggregator):
+            return
+        with self._moved:
+            hub.proceed()
+            if hub.tie is None:
+                return
+            clock = hub.hurry()
+            self._moved.wait_for(lambda: hub.has_told(clock))
+        hub.link.pass_up()
 
     def status(self) -> HubStatus:
         """The hub at a glance."""

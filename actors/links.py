@@ -10,12 +10,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import ray
 import torch
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import (
+    ActorUnavailableError,
+    GetTimeoutError,
+    ObjectLostError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 from torch import Tensor
 
 from ray_easgd.errors import BadCluster, HubLost
@@ -30,12 +38,38 @@ if TYPE_CHECKING:
 
     from actors.center import Center
     from actors.hub_slice import PublishedCoded
+    from actors.posts import Hub
     from ray_easgd.codec import Coded
     from ray_easgd.shared.desk import Desk
-    from ray_easgd.shared.segment import Segment
+    from ray_easgd.shared.segment import Address, Segment
 
 Transport = Literal["auto", "shared_memory", "object_store"]
 T = TypeVar("T")
+
+
+class Successor(NamedTuple):
+    """A hub that took another's place; with its memory it knows who exchanged there."""
+
+    handle: Any
+    has_memory: bool
+
+
+Find = Callable[[], Successor]
+
+
+def find_in(controller: Any, name: str, life: int) -> Find | None:
+    """How a child of hub ``name`` finds its successor, and the next; None for the center's."""
+    if not name:
+        return None
+    known = life
+
+    def find() -> Successor:
+        nonlocal known
+        hub: Hub = ray.get(controller.successor.remote(name, known))
+        known = hub.life
+        return Successor(hub.handle, hub.has_memory)
+
+    return find
 
 
 def open_link(
@@ -46,16 +80,18 @@ def open_link(
     wire_format: WireFormat = "float32",
     part: int = 0,
     can_share: bool = True,
+    find: Find | None = None,
 ) -> HubLink:
     """An edge to slice ``part`` of a hub, by the transport that suits where the two are.
 
     ``can_share``: whether the method, and where ``x`` lies, allow exchanges in the hub's memory.
+    ``find`` waits for the successor of a hub that died, where it gets one: an aggregator's does.
     """
     near = None
     if can_share and transport != "object_store":
         near = ray.get_runtime_context().get_node_id()
     must_share = transport == "shared_memory"
-    return HubLink(hub, child, part, wire_format, near=near, must_share=must_share)
+    return HubLink(hub, child, part, wire_format, near=near, must_share=must_share, find=find)
 
 
 class HubLink:
@@ -74,12 +110,16 @@ class HubLink:
         *,
         near: str | None = None,
         must_share: bool = False,
+        find: Find | None = None,
     ) -> None:
         self._hub: Any = hub  # Ray types no arguments that have defaults
         self._child, self._part = child, part
         self._format: WireFormat = wire_format
-        self._near, self._must_share = near, must_share
-        self._incarnation = 0
+        self._near, self._must_share, self._find = near, must_share, find
+        self._following = Lock()
+        self.orphaned = False
+        self.on_arrival: Callable[[], None] = _nothing
+        self.incarnation = 0
         self.desk: Desk | None = None
         self._segment: Segment
         self._base: tuple[Version, Tensor] | None = None
@@ -87,35 +127,55 @@ class HubLink:
         self._pushes = ThreadPoolExecutor(1, thread_name_prefix="push")
         self._pulling: Future[Snapshot] | None = None
         self._pushing: deque[Future[PushReply]] = deque()
+        self._telling: Future[None] | None = None
 
     def join(
         self, vector: Tensor, layout: Sequence[Slot], *, ledger_seed: int | None = None
     ) -> tuple[int, Snapshot]:
         self._close_desk()
         warm_up(self._format)
-        future = self._pulls.submit(self._join, vector.numpy(), tuple(layout), ledger_seed)
-        wait([future])
-        self._incarnation, snapshot = _result(future)
-        return self._incarnation, snapshot
+        while True:
+            self._pulling, self.orphaned = None, False
+            self._pushing.clear()
+            future = self._pulls.submit(self._join, vector.numpy(), tuple(layout), ledger_seed)
+            wait([future])
+            if (joined := self._known(future)) is not None:
+                self.incarnation, snapshot = joined
+                return self.incarnation, snapshot
 
     def pull(self, showing: int | None = None) -> None:
         if self._pulling is None:
             self._pulling = self._pulls.submit(self._fetch, showing)
+            self._pulling.add_done_callback(self._arrived)
 
     def pulled(self) -> Snapshot | None:
         if self._pulling is None or not self._pulling.done():
             return None
         future, self._pulling = self._pulling, None
-        return _result(future)
+        return self._known(future)
 
     def push(self, header: PushHeader, d: Payload) -> None:
         self._pushing.append(self._pushes.submit(self._send, header, d))
+        self._pushing[-1].add_done_callback(self._arrived)
 
     def replies(self) -> list[PushReply]:
         answers = []
         while self._pushing and self._pushing[0].done():
-            answers.append(_result(self._pushing.popleft()))
-        return answers
+            answers.append(self._known(self._pushing.popleft()))
+        return [answer for answer in answers if answer is not None]
+
+    def tell(self) -> None:
+        if self._telling is None or self._telling.done():
+            self._telling = self._pushes.submit(self._collect)
+
+    def pass_up(self) -> None:
+        if self._find is not None:
+            self._known(self._pushes.submit(self._ask, lambda hub: hub.pass_up.remote(self._part)))
+
+    @property
+    def address(self) -> Address | None:
+        """Of the hub's memory, through this process, for a successor of the hub."""
+        return None if self.desk is None else self._segment.address
 
     @property
     def busy(self) -> bool:
@@ -124,7 +184,7 @@ class HubLink:
     def drain(self, *, pulls: bool = True) -> None:
         """Where the child has a desk: wait until the hub has read what it wrote there."""
         if self.desk is not None:
-            _result(self._pushes.submit(_insist, lambda: self._hub.collect.remote(self._part)))
+            self._known(self._pushes.submit(self._collect))
             return
         under_way: list[Future[Any]] = [*self._pushing]
         wait(under_way + ([self._pulling] if pulls and self._pulling else []))
@@ -132,7 +192,7 @@ class HubLink:
     def leave(self) -> None:
         """Also ends the two threads, and lets go of the hub's memory."""
         untold = self.desk.untold if self.desk else ()
-        self._hub.leave.remote(self._incarnation, self._part, untold)
+        self._hub.leave.remote(self.incarnation, self._part, untold)
         self.close()
 
     def close(self) -> None:
@@ -154,11 +214,15 @@ class HubLink:
         near = self._near
         while True:
             hello = self._child, vector, layout, self._part, near
-            incarnation, header, refs, place = _insist(partial(self._hub.join.remote, *hello))
+            answer = self._ask(lambda hub, hello=hello: hub.join.remote(*hello))
+            incarnation, header, refs, place = answer
             if place is None:
                 if self._must_share:
                     raise self._cannot_share("the hub has no place for it; is it on this node?")
-                return incarnation, Snapshot(header, torch.from_numpy(ray.get(refs[0])))
+                try:
+                    return incarnation, Snapshot(header, torch.from_numpy(ray.get(refs[0])))
+                except ObjectLostError:
+                    continue  # the hub died since
             from ray_easgd.shared.segment import SharedMemoryUnavailable
 
             try:
@@ -172,6 +236,42 @@ class HubLink:
             self.desk = desk
             return incarnation, Snapshot(header, read_center(desk, len(vector)))
 
+    def _collect(self) -> None:
+        self._ask(lambda hub: hub.collect.remote(self._part))
+
+    def _arrived(self, _: Future[Any]) -> None:
+        self.on_arrival()
+
+    def _known(self, future: Future[T]) -> T | None:
+        """What the background brought; None where the hub is lost and its successor known."""
+        try:
+            return _result(future)
+        except HubLost:
+            if not self.orphaned:
+                raise
+            return None
+
+    def _ask(self, call: Callable[[Any], Any]) -> Any:
+        """An answer of the hub, or of a successor that knows us. In the background only."""
+        while True:
+            hub = self._hub
+            try:
+                return _insist(partial(call, hub))
+            except RayActorError:
+                if not self._follow(hub):
+                    raise
+
+    def _follow(self, lost: Any) -> bool:
+        """Wait for the successor of a hub that died. Whether we are its child already."""
+        if self._find is None:
+            return False
+        with self._following:
+            if self._hub is lost:
+                successor = self._find()
+                self._hub = successor.handle
+                self.orphaned = not (successor.has_memory and self.desk is not None)
+            return not self.orphaned
+
     def _cannot_share(self, reason: str) -> BadCluster:
         return BadCluster(
             "exchange.transport",
@@ -181,14 +281,21 @@ class HubLink:
         )
 
     def _fetch(self, showing: int | None) -> Snapshot:
+        while True:
+            try:
+                return self._fetch_once(showing)
+            except ObjectLostError:  # its owner died: so did the hub, unless it can say otherwise
+                self._collect()
+
+    def _fetch_once(self, showing: int | None) -> Snapshot:
         part, form = self._part, self._format
         if showing is not None:
-            mine = self._incarnation, showing
-            answer = _insist(lambda: self._hub.pull_shown.remote(*mine, part, form))
+            mine = self.incarnation, showing
+            answer = self._ask(lambda hub: hub.pull_shown.remote(*mine, part, form))
         elif form == "float32":
-            answer = _insist(lambda: self._hub.pull.remote(part))
+            answer = self._ask(lambda hub: hub.pull.remote(part))
         else:
-            answer = _insist(lambda: self._hub.pull_coded.remote(part, form))
+            answer = self._ask(lambda hub: hub.pull_coded.remote(part, form))
         if form != "float32":
             return self._decoded(answer)
         header, (ref,) = answer
@@ -211,8 +318,12 @@ class HubLink:
     def _send(self, header: PushHeader, d: Payload) -> PushReply:
         """Sent until answered: the hub knows by its number whether it had applied it."""
         payload = ray.put(d.numpy() if isinstance(d, Tensor) else d)
-        reply: PushReply = _insist(lambda: self._hub.push.remote(header, payload, self._part))
+        reply: PushReply = self._ask(lambda hub: hub.push.remote(header, payload, self._part))
         return reply
+
+
+def _nothing() -> None:
+    """Nobody listens."""
 
 
 def _insist(ask: Callable[[], Any]) -> Any:

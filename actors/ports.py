@@ -68,6 +68,7 @@ class ControllerReporter:
     worker: str
     life: int
     device: str
+    hub: str = ""
     session: Session | None = None
     _notes: list[Note] = field(default_factory=list)
     _latest: dict[str, float] = field(default_factory=dict)
@@ -124,7 +125,7 @@ class ControllerReporter:
         notes, self._notes = self._notes, []
         tie = self.session.tie if self.session else None
         if tie is None or self.session is None:
-            return WorkerStatus(name=self.worker, life=self.life, device=self.device), notes
+            return self._unborn, notes
         self._measure_rate(tie.clock, now)
         notes.append(
             Note(at=now, source=self.worker, name="step_rate", step=tie.clock, value=self._rate)
@@ -154,4 +155,9 @@ class ControllerReporter:
             distance=self._latest.get("distance", nan),
             staleness=self._latest.get("staleness", nan),
             first_step_at=session.first_step_at,
+            hub=self.hub,
         )
+
+    @property
+    def _unborn(self) -> WorkerStatus:
+        return WorkerStatus(name=self.worker, life=self.life, device=self.device, hub=self.hub)

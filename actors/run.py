@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from actors.center import start_center
 from actors.cluster import gpus_per_worker
 from actors.controller import Note, start_controller
 from actors.evaluator import Evaluation, whole
 from actors.fleet import Fleet, explain
 from actors.hub_slice import joined
+from actors.hubs import Hubs
 from actors.judge import Judge
 from actors.lifecycle import end_process
 from actors.sight import Sight
@@ -22,8 +22,7 @@ from ray_easgd.algorithms import Algorithm
 from ray_easgd.checkpoint import write_checkpoint
 from ray_easgd.config import Config
 from ray_easgd.display import Display, Progress
-from ray_easgd.errors import BadStorage, HubLost
-from ray_easgd.hub import options_for
+from ray_easgd.errors import HubLost
 from ray_easgd.run_folder import Event, Metric, RunFolder
 from ray_easgd.sections import StopSection
 from ray_easgd.trace import TraceFile
@@ -67,7 +66,7 @@ class Run:
         self._metrics: list[Metric] = []
         self.trained_s = 0.0
         self.ledger_error: float | None = None
-        self._start_hubs()
+        self._start_actors()
         self._fleet = Fleet(
             run=self._name,
             num_cpus=config.fleet.cpus_per_worker,
@@ -78,38 +77,27 @@ class Run:
 
     # -- life ------------------------------------------------------------------------------
 
-    def _start_hubs(self) -> None:
-        section, exchange = self.config.algorithm, self.config.exchange
-        center, stop = self.config.center, self.config.stop
-        options = options_for(
-            self.algorithm,
-            beta=section.beta,
-            fixed_rate=section.moving_rate,
-            ledger_seed=self.config.seed if exchange.ledger else None,
-            average=center.average,
-            average_rate=center.average_rate,
-            staleness_power=section.staleness_power,
+    def _start_actors(self) -> None:
+        stop = self.config.stop
+        self._hubs = Hubs(
+            run=self._name,
+            config=self.config,
+            algorithm=self.algorithm,
+            num_workers=self.num_workers,
+            tell=self._tell,
+            children_of=self._children_of,
             traced=self._trace is not None,
         )
-        parts, form = exchange.fragments, exchange.format
-        try:
-            self.centers = tuple(
-                start_center(self._name, options, self.num_workers, parts, shard, form)
-                for shard in range(center.shards)
-            )
-        except ValueError as error:  # Ray's word for a name that is taken
-            raise BadStorage(
-                "run.name",
-                self._name,
-                "a run of this name is going on on this cluster",
-                "Choose another run.name, or end that run first.",
-            ) from error
+        self.centers = self._hubs.centers
         self._controller = start_controller(
             self._name,
             self.centers,
             total_samples=stop.samples,
             bounded=stop != StopSection(),
+            num_hubs=self._hubs.num_leaves,
+            num_waiting=max(16, 2 * self.num_workers),
         )
+        self._hubs.start(self._controller)
         self._judge = None
         if self.program.task is not None:
             self._judge = Judge(
@@ -189,8 +177,8 @@ class Run:
         """End every actor of this run. Safe to call at any moment, and twice."""
         self.trained_s = self.trained_s or self._since_first_step()
         self._fleet.kill()
-        for actor in (*self.centers, self._controller):
-            end_process(actor)
+        self._hubs.end()
+        end_process(self._controller)
         if self._judge is not None:
             self._judge.end()
 
@@ -212,9 +200,12 @@ class Run:
         return self.config.stop.samples is not None and self.sight.book.done
 
     def _settle_ended(self) -> None:
-        """Wait a tick for calls of workers to end."""
-        running = self._fleet.running
-        for reference in ray.wait(list(running), timeout=_TICK_S)[0]:
+        """Wait a tick for calls of workers to end, and for what happens to aggregators."""
+        running, watched = self._fleet.running, self._hubs.watched
+        for reference in ray.wait([*running, *watched], timeout=_TICK_S)[0]:
+            if reference in watched:
+                self._hubs.settle(watched[reference])
+                continue
             status = self._fleet.settle(running[reference], self._steps_of)
             if status is not None:
                 self.sight.final[status.name, status.life] = status
@@ -243,6 +234,7 @@ class Run:
         Without ``wait`` an answer still under way is left for the next look, so that a center
         that is stopped, rather than dead, does not stop the driver.
         """
+        self._hubs.look()
         if self._observing is None:
             hubs = [center.status.remote() for center in self.centers]
             self._observing = [*hubs, self._controller.observe.remote(*hubs)]
@@ -323,8 +315,9 @@ class Run:
 
     def _write_trace(self) -> None:
         if self._trace is not None:
-            for record in self._ask(self.centers[0].take_trace.remote()):
-                self._trace.write(record)
+            for name, hub in {"center": self.centers[0], **self._hubs.handles}.items():
+                for record in self._ask(hub.take_trace.remote()):
+                    self._trace.write(record, hub=name)
 
     def _end_trace(self) -> None:
         if self._trace is not None:
@@ -354,8 +347,8 @@ class Run:
         )
 
     def _worker_lost(self, name: str, cause: str) -> None:
-        for center in self.centers:
-            center.lose.remote(name)
+        for hub in (*self.centers, *self._hubs.handles.values()):
+            hub.lose.remote(name)
         self._give_back(name)
         self._tell(
             "worker_lost",
@@ -363,6 +356,11 @@ class Run:
             "back to the queue",
             worker=name,
         )
+
+    def _children_of(self, hub: str) -> list[Any]:
+        """The workers under an aggregator, as they last said."""
+        names = [worker.name for worker in self.sight.workers.values() if worker.hub == hub]
+        return self._fleet.handles(names)
 
     def _give_back(self, name: str) -> None:
         """Its leases return to the queue, less what the hub has seen by now."""

@@ -89,7 +89,7 @@ class ElasticTrainer:
         """
         began_at = began_at or time.time()
         algorithm = algorithm_of(self.config)
-        self._refuse_a_tree()
+        self._refuse_what_a_tree_has_not()
         config = self._resolved()
         with connected(config, log_to_driver=self.program.loop is not None):
             num_workers = choose_num_workers(config, sequential=algorithm.sequential)
@@ -114,13 +114,21 @@ class ElasticTrainer:
                 )
                 return _carry_out(run)
 
-    def _refuse_a_tree(self) -> None:
-        if self.config.topology.levels:
+    def _refuse_what_a_tree_has_not(self) -> None:
+        topology = self.config.topology
+        if topology.levels and self.config.center.shards > 1:
             raise BadConfig(
-                "topology.levels",
-                f"{len(self.config.topology.levels)} levels",
-                "training has one center so far; the tree runs in the simulator",
-                "Leave it away, or try it with `ray-easgd simulate`.",
+                "center.shards",
+                self.config.center.shards,
+                "a tree's center is whole: its aggregators already share the load",
+                "Set center.shards=1, or leave topology.levels away.",
+            )
+        if topology.scheme == "messages":
+            raise BadConfig(
+                "topology.scheme",
+                topology.scheme,
+                "one-way messages run in the simulator only so far",
+                "Set topology.scheme=elastic, or try it with `ray-easgd simulate`.",
             )
 
     def _resolved(self) -> Config:

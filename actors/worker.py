@@ -14,14 +14,15 @@ import torch
 
 from actors.controller import WorkerStatus
 from actors.lifecycle import as_actor
-from actors.links import HubLink, open_link
+from actors.links import HubLink, find_in, open_link
 from actors.ports import ControllerReporter, LeaseFeed
+from actors.posts import Hub
 from actors.process import settle_in
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
+from ray_easgd.edges import tie_options
 from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.loop import train_task
-from ray_easgd.recipe import order_of
 from ray_easgd.session import RunEnded, Session, use, worker_seed
 from ray_easgd.task import Task
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from actors.center import Center
     from actors.controller import Controller
+    from ray_easgd.shared.segment import Address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,7 @@ class Worker:
         settle_in()
         self._name = name
         self._ended = Event()
+        self._links: list[HubLink] = []
 
     def __repr__(self) -> str:
         return f"Worker({self._name})"
@@ -79,14 +82,16 @@ class Worker:
         if notice:
             reporter.event("device", f"{seat.name}: {notice}")
         torch.manual_seed(worker_seed(seat.config.seed, seat.index, seat.life))
-        links = open_links(seat, device)
+        hubs, hub = self._hubs(seat)
+        reporter.hub = hub.name if hub else ""
+        links = self._links = open_links(seat, device, hubs, hub)
         session = Session(
             name=seat.name,
             index=seat.index,
             seed=seat.config.seed,
-            options=elastic_options(seat.config, seat.algorithm, traced=seat.traced),
+            options=_options(seat),
             links=links,
-            shards=len(seat.centers),
+            shards=len(hubs),
             leases=LeaseFeed(seat.controller, seat.name),
             reporter=reporter,
             device=device,
@@ -101,6 +106,19 @@ class Worker:
         finally:
             for link in links:
                 link.close()
+
+    def _hubs(self, seat: Seat) -> tuple[tuple[Any, ...], Hub | None]:
+        """Whom to exchange with: the center, all shards of it, or the aggregator it is sent to."""
+        if not seat.config.topology.levels[1:]:
+            return seat.centers, None
+        node = ray.get_runtime_context().get_node_id()
+        hub: Hub = ray.get(seat.controller.attach.remote(seat.name, node))
+        return (hub.handle,), hub
+
+    @ray.method(concurrency_group="control")
+    def entrance(self) -> tuple[Address | None, ...]:
+        """Ways into the memory of its hub, where it exchanges there, slice by slice."""
+        return tuple(link.address for link in self._links)
 
     @ray.method(concurrency_group="control")
     def end(self) -> None:
@@ -118,7 +136,9 @@ class Worker:
         }
 
 
-def open_links(seat: Seat, device: torch.device) -> list[HubLink]:
+def open_links(
+    seat: Seat, device: torch.device, hubs: tuple[Any, ...], hub: Hub | None
+) -> list[HubLink]:
     """An edge for each slice of the vector, shard by shard.
 
     A replay follows vectors that were sent, so a traced run exchanges nothing in place.
@@ -133,8 +153,9 @@ def open_links(seat: Seat, device: torch.device) -> list[HubLink]:
             wire_format=section.format,
             part=part,
             can_share=algorithm.in_place and (on_cpu or algorithm.exchange.elastic),
+            find=find_in(seat.controller, hub.name, hub.life) if hub else None,
         )
-        for center in seat.centers
+        for center in hubs
         for part in range(section.fragments)
     ]
 
@@ -161,20 +182,9 @@ def _call(loop: Callable[..., object], config: Mapping[str, Any] | None) -> None
         loop(dict(config or {}))
 
 
-def elastic_options(
-    config: Config, algorithm: Algorithm, *, traced: bool = False
-) -> ElasticOptions:
-    """How a worker exchanges, from the configuration and the method's defaults.
-
-    A traced push carries its checksum, which tells a replay where it went astray.
-    """
-    return ElasticOptions(
-        algorithm=algorithm,
-        period=config.algorithm.period or algorithm.period,
-        order=order_of(config, algorithm),
-        wire_format=config.exchange.format,
-        ledger_seed=config.seed if config.exchange.ledger or traced else None,
-    )
+def _options(seat: Seat) -> ElasticOptions:
+    depth = max(0, len(seat.config.topology.levels) - 1)
+    return tie_options(seat.config, seat.algorithm, depth, is_worker=True, traced=seat.traced)
 
 
 def choose_device() -> tuple[torch.device, str]:

@@ -7,7 +7,8 @@ move it, and so does its parent's pull. Its local clock counts the pushes it has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ from ray_easgd.progress import Progress, merge
 from ray_easgd.protocol import Interval, Intervals, PushHeader, PushReply
 from ray_easgd.shared_hub import SharedHub
 from ray_easgd.wire import Payload
+
+if TYPE_CHECKING:
+    from ray_easgd.shared.segment import Address
 
 GiveBack = Callable[[Intervals], None]
 
@@ -48,13 +52,20 @@ class Aggregator(SharedHub):
         self.progress = self._passing = _Passing(give_back)
         self._tie_options, self._reporter = tie_options, reporter
         self._num_moved = self._num_seen = 0
-        self._stays = False  # a successor begins where its predecessor was
 
     def admit(self, child: str, vector: Tensor, layout: Sequence[Slot]) -> int:
         """As a hub does; the first child's vector also introduces it to its parent."""
         if self.tie is None:
             self._meet_parent(vector, layout)
         return super().admit(child, vector, layout)
+
+    def take_over(
+        self, address: Address, layout: Sequence[Slot], children: Mapping[int, str], born: int
+    ) -> None:
+        """As a hub does; to its parent it is a new life at the same place."""
+        super().take_over(address, layout, children, born)
+        self._meet_parent(self.shown_vector(), layout, stays=True)
+        self.proceed()
 
     def dismiss(self, incarnation: int, *, lost: bool = False) -> None:
         """A child's goodbye, or its loss; without children it takes leave of its parent too."""
@@ -94,6 +105,10 @@ class Aggregator(SharedHub):
         self._watch(self.tie, self.tie.hurry)
         return self.tie.clock
 
+    def has_told(self, clock: int) -> bool:
+        """Whether its parent has what it did up to ``clock``."""
+        return self.tie is None or self.tie.has_told(clock)
+
     def shows(self, incarnation: int, sequence: int) -> bool:
         """As a hub does, but not while it waits for its parent."""
         return not self.waiting and super().shows(incarnation, sequence)
@@ -103,23 +118,21 @@ class Aggregator(SharedHub):
         self._num_moved += 1
         super().moved()
 
-    def _meet_parent(self, vector: Tensor, layout: Sequence[Slot]) -> None:
-        start = self.shown_vector() if self._stays else vector
+    def _meet_parent(self, vector: Tensor, layout: Sequence[Slot], *, stays: bool = False) -> None:
         self.tie = Elastic(
-            ParameterVector(start.clone(), tuple(layout)),
+            ParameterVector(vector.clone(), tuple(layout)),
             self.link,
             self._tie_options,
             self._reporter,
             name=self.name,
             data=self._passing,
-            stays=self._stays,
+            stays=stays,
         )
         self._num_seen = self.num_served
         if not self.is_shared:
             self.adopt(self.tie.vector.flat, layout)
-        elif not self._stays:
+        elif not stays:
             self._displace(self.shown_vector(), self.tie.vector.flat)
-        self._stays = False
 
     def _count_served(self) -> None:
         """Its local clock is the number of pushes it has served."""
@@ -131,7 +144,7 @@ class Aggregator(SharedHub):
     def _ask_for_word(self, tie: Elastic) -> None:
         """Children who exchange in place speak up when there is something to do for the tie."""
         ahead = tie.looks_at - tie.clock
-        self.wake_at(self._count + ahead if ahead > 0 else None)
+        self.wake_at(self._count + (ahead if ahead > 0 else self._tie_options.period))
 
     @torch.no_grad()
     def _watch(self, tie: Elastic, act: Callable[[], None]) -> None:

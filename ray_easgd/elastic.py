@@ -68,8 +68,7 @@ class Elastic:
     def step(self, loss: Tensor | float | None = None) -> None:
         """A step boundary: exchange if one is due. ``loss`` is only watched and reported.
 
-        Afterwards a worker of a method in rounds may be ``waiting``: then it takes no step until
-        it no longer is.
+        In rounds it may be ``waiting`` afterwards: then it takes no step until it no longer is.
         """
         self.clock += 1
         self._told.add_loss(loss)
@@ -135,11 +134,12 @@ class Elastic:
     @torch.no_grad()
     def flush(self) -> None:
         """Bring everything done so far to the center, and wait until it has it."""
-        if self.link.desk is not None:
-            self._flush_in_place()
-        else:
-            self._flush_messages()
-        self.link.pass_up()
+        (self._flush_messages if self.link.desk is None else self._flush_in_place)()
+        if not self.link.orphaned:
+            self.link.pass_up()
+        if self.link.orphaned:  # once more, under the successor
+            self.proceed()
+            self.flush()
 
     def _flush_messages(self) -> None:
         free = self._rounds == "none"
@@ -292,7 +292,7 @@ class Elastic:
         if not is_number(loss):
             self._start_again(progress)
             return
-        rate, steps = desk.moving_rate, self.clock - self._pushed_at
+        rate, steps = desk.moving_rate, self._data.take_steps(self.clock - self._pushed_at)
         later = self.options.order == "at_snapshot"
         meeting, pending = meet(
             desk, self._exchange, x, self._state, self._staging, later, steps, progress

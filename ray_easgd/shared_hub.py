@@ -5,7 +5,7 @@ What the children of its node did there it learns by ``collect``; all else it do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,9 +58,35 @@ class SharedHub(Hub):
         self._hall: Hall | None = None
 
     @property
+    def address(self) -> Address | None:
+        """Of the memory it shares."""
+        return None if self._segment is None else self._segment.address
+
+    @property
     def num_places(self) -> int:
         """Living children that exchange in place."""
         return 0 if self._hall is None else len(self._hall.lives)
+
+    def take_over(
+        self, address: Address, layout: Sequence[Slot], children: Mapping[int, str], born: int
+    ) -> None:
+        """Go on with the memory of a hub that died, and with the children that exchange there.
+
+        ``children`` names those that are known by name, ``born`` is the number of lives there were.
+        What the dead hub was told and had told nobody is forgotten. Raises SharedMemoryUnavailable.
+        """
+        from ray_easgd.shared.hall import Hall
+        from ray_easgd.shared.segment import Segment
+
+        self._segment = Segment.open(address)
+        self._hall = Hall(self._segment)
+        self.epoch, self._count = self._hall.epoch, self._hall.version_count
+        self.adopt(torch.from_numpy(self._segment.vector), layout)
+        lives = self._hall.lives
+        self._living = {life: children.get(life, f"child {life}") for life in lives}
+        self._applied = self._hall.applied
+        self._born = max((born, *lives))
+        self._renew()
 
     def give_place(self, incarnation: int) -> Place | None:
         """A row for this living child, or None: it has to push and pull, as from another node."""
@@ -139,7 +165,7 @@ class SharedHub(Hub):
         """Go on with what children did in place."""
         self.collect()
 
-    def wake_at(self, count: int | None) -> None:
+    def wake_at(self, count: int) -> None:
         """The version at which a child that exchanges in place is to say a word."""
         if self._hall is not None:
             self._hall.set_wake_count(count)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ray_easgd.errors import EasgdError
 from ray_easgd.protocol import Interval
 from ray_easgd.shared import passes
-from ray_easgd.shared.board import NEVER, RING, SEEN, Board
+from ray_easgd.shared.board import RING, SEEN, Board
 from ray_easgd.shared.passes import NO_SIGNS, Vector, fence
 from ray_easgd.shared.segment import Segment
 from ray_easgd.shared.stripes import Stripes
@@ -166,11 +166,10 @@ class Hall:
         self._check()
         self._board.base_count = count
 
-    def set_wake_count(self, count: int | None) -> None:
-        """The version from which on children tell the hub of exchanges; None is never."""
+    def set_wake_count(self, count: int) -> None:
+        """The version from which on children tell the hub of exchanges."""
         self._check()
-        self._board.wake_count = NEVER if count is None else count
-        fence()
+        self._board.wake_count = count
 
     def add(self, d: Vector) -> bool:
         """``c <- c + d``, a push that came some other way. ``d`` is float32 of shape (n,).

@@ -1,0 +1,207 @@
+"""An aggregator's process: a hub for its children, and a child of its parent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from actors.center import Center, groups
+from actors.controller import Note
+from actors.hub_slice import HubSlice, HubStatus
+from actors.lifecycle import as_actor
+from actors.links import HubLink, Transport, find_in, open_link
+from actors.process import settle_in
+from ray_easgd.aggregator import Aggregator as AggregatorHub
+from ray_easgd.elastic_options import ElasticOptions
+from ray_easgd.errors import HubLost
+from ray_easgd.hub import HubOptions
+from ray_easgd.parameters import Slot
+from ray_easgd.protocol import Intervals, WireFormat
+from ray_easgd.shared.segment import Address, Segment, SharedMemoryUnavailable
+from ray_easgd.wire import warm_up
+
+if TYPE_CHECKING:
+    from ray.actor import ActorProxy
+
+    from actors.controller import Controller
+
+_REPORT_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Legacy:
+    """What a dead hub leaves to its successor on the same node: memory, and who shares it.
+
+    ``addresses``: a way in for each slice, through a child that still has it.
+    """
+
+    addresses: tuple[Address, ...]
+    layout: tuple[Slot, ...]
+    children: Mapping[int, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """An aggregator's place in a run. ``life`` counts the processes that have held it.
+
+    ``options`` is how it treats its children, ``tie_options`` how it meets its parent;
+    ``parent_name`` is empty where the parent is the center.
+    """
+
+    run: str
+    name: str
+    life: int
+    options: HubOptions
+    tie_options: ElasticOptions
+    parent: Any
+    parent_name: str
+    parent_life: int
+    controller: ActorProxy[Controller]
+    transport: Transport
+    fragments: int
+    wire_format: WireFormat
+    legacy: Legacy | None = None
+
+
+class Aggregator(Center):
+    """The actor of one aggregator. ``part`` as in ``Center``."""
+
+    def __init__(self, post: Post) -> None:
+        settle_in()
+        for wire_format in (post.wire_format, post.tie_options.wire_format):
+            warm_up(wire_format)
+        self._name, self._reporter = post.name, HubReporter(post.controller, post.name)
+        self._links = [self._link(post, part) for part in range(post.fragments)]
+        hubs = [self._hub(post, link) for link in self._links]
+        self.has_memory = self._took_over(post, hubs)
+        self._open(post.run, [HubSlice(hub) for hub in hubs])
+        for link, part in zip(self._links, self._slices, strict=True):
+            _Waker(link, part)
+
+    def __repr__(self) -> str:
+        return f"Aggregator({self._run}, {self._name})"
+
+    @ray.method(concurrency_group="control")
+    def arrived(self) -> tuple[str, bool]:
+        """The id of its node, and whether it went on with the memory of the one before."""
+        return self._node, self.has_memory
+
+    @ray.method(concurrency_group="control")
+    def entrance(self) -> tuple[Address | None, ...]:
+        """Ways into the memory of its parent, where it exchanges there."""
+        return tuple(link.address for link in self._links)
+
+    @ray.method(concurrency_group="control")
+    def status(self) -> HubStatus:
+        """The hub at a glance."""
+        latest = self._reporter.latest
+        known = {k: latest[k] for k in ("distance", "staleness") if k in latest}
+        return replace(self._status(), **known)
+
+    def _link(self, post: Post, part: int) -> HubLink:
+        return open_link(
+            post.parent,
+            post.name,
+            transport=post.transport,
+            wire_format=post.tie_options.wire_format,
+            part=part,
+            can_share=post.tie_options.algorithm.in_place,
+            find=find_in(post.controller, post.parent_name, post.parent_life),
+        )
+
+    def _hub(self, post: Post, link: HubLink) -> AggregatorHub:
+        def give_back(intervals: Intervals) -> None:
+            post.controller.give_back.remote(intervals)
+
+        return AggregatorHub(
+            post.name, post.options, link, post.tie_options, self._reporter, give_back
+        )
+
+    def _took_over(self, post: Post, hubs: list[AggregatorHub]) -> bool:
+        legacy = post.legacy
+        if legacy is None:
+            return False
+        try:
+            for address in legacy.addresses:
+                Segment.open(address).close()  # all of them, or none
+            for hub, address in zip(hubs, legacy.addresses, strict=True):
+                hub.take_over(address, legacy.layout, legacy.children, born=0)
+        except SharedMemoryUnavailable as error:
+            self._reporter.event("no_memory", f"{post.name} begins without memory: {error}")
+            return False
+        return True
+
+
+class _Waker:
+    """Lets a hub go on whenever something arrives for it; a thread of its own, for it may join."""
+
+    def __init__(self, link: HubLink, part: HubSlice) -> None:
+        self._arrived, self._part = Event(), part
+        link.on_arrival = self._arrived.set
+        self._arrived.set()  # what came before anybody listened
+        Thread(target=self._run, name="waker", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self._arrived.wait()
+            self._arrived.clear()
+            try:
+                self._part.proceed()
+            except HubLost:
+                return  # the center is gone: the run ends
+
+
+@dataclass
+class HubReporter:
+    """Sends an aggregator's numbers to the controller, a bundle every half second."""
+
+    controller: ActorProxy[Controller]
+    name: str
+    latest: dict[str, float] = field(default_factory=dict)
+    _notes: list[Note] = field(default_factory=list)
+    _sent_at: float = 0.0
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        now = time.time()
+        self.latest.update(values)
+        self._notes += [
+            Note(at=now, source=self.name, name=k, step=step, value=v) for k, v in values.items()
+        ]
+        if now - self._sent_at >= _REPORT_EVERY_S:
+            self._send(now)
+
+    def event(self, kind: str, message: str, **details: object) -> None:
+        now = time.time()
+        self._notes.append(
+            Note(at=now, source=self.name, name=kind, message=message, details=details)
+        )
+        self._send(now)
+
+    def report(self, values: Mapping[str, float], *, step: int) -> None:
+        """It has no loop of a user's own."""
+
+    def stepped(self) -> None:
+        """It takes no steps."""
+
+    def _send(self, now: float) -> None:
+        notes, self._notes, self._sent_at = self._notes, [], now
+        self.controller.note.remote(None, notes)
+
+
+def start_aggregator(post: Post, *, num_children: int, **options: Any) -> ActorProxy[Aggregator]:
+    """Start an aggregator's actor; ``options`` say where. As to restarts see ``start_center``."""
+    return as_actor(
+        Aggregator,
+        name=f"{post.run}:{post.name}" + (f".{post.life}" if post.life > 1 else ""),
+        concurrency_groups=groups(num_children, post.fragments),
+        num_cpus=0,
+        max_restarts=0,
+        max_task_retries=0,
+        allow_out_of_order_execution=True,
+        **options,
+    ).remote(post)

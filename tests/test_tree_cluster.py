@@ -1,0 +1,172 @@
+"""A tree of real processes: who goes where, what reaches the center, and an aggregator killed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+
+from actors.controller import start_controller
+from actors.hubs import Hubs
+from actors.lifecycle import end_process
+from actors.worker import Program, Seat
+from ray_easgd import session
+from ray_easgd.algorithms import METHODS
+from ray_easgd.config import Config
+from ray_easgd.edges import hub_options
+from tests.conftest import Pool
+from tests.fakes import Points, small_model
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.filterwarnings("ignore:The given NumPy array is not writable"),
+]
+
+LEVELS = [{"fan_out": 2, "period": 4}, {"fan_out": 2, "period": 2}]
+SAMPLES = 4096
+
+
+class Tree:
+    """Two aggregators over the pool's four workers, under the pool's center."""
+
+    def __init__(self, pool: Pool, transport: str) -> None:
+        sections = {
+            "topology": {"levels": LEVELS},
+            "exchange": {"transport": transport, "ledger": True},
+            "batch_size": 8,
+        }
+        self.pool, self.config = pool, Config.build(sections)
+        self.algorithm = METHODS["easgd"]
+        self.told: list[tuple[str, str]] = []
+        ray.get(pool.center.begin.remote(hub_options(self.config, self.algorithm, 0)))
+        self.hubs = Hubs(
+            run=f"tree-{time.monotonic_ns()}",
+            config=self.config,
+            algorithm=self.algorithm,
+            num_workers=4,
+            tell=lambda kind, message, **_: self.told.append((kind, message)),
+            children_of=lambda _: pool.workers,
+            centers=(pool.center,),
+        )
+        self.controller = start_controller(
+            self.hubs.run, (pool.center,), total_samples=SAMPLES, bounded=True, num_hubs=2
+        )
+        self.hubs.start(self.controller)
+
+    def run(self, loop: Callable[[], None]) -> list[Any]:
+        """Seat all workers; the calls that end with them."""
+        return [
+            worker.run.remote(
+                Seat(
+                    name=f"worker-{k}",
+                    index=k,
+                    life=1,
+                    config=self.config,
+                    algorithm=self.algorithm,
+                    program=Program(loop=loop),
+                    centers=(self.pool.center,),
+                    controller=self.controller,
+                )
+            )
+            for k, worker in enumerate(self.pool.workers)
+        ]
+
+    def watch(self, until: Callable[[], bool]) -> None:
+        """What a driver does while it waits."""
+        while not until():
+            watched = self.hubs.watched
+            for reference in ray.wait(list(watched), timeout=0.1)[0]:
+                self.hubs.settle(watched[reference])
+            self.hubs.look()
+
+    def pushes(self, name: str) -> int:
+        status = self.hubs.statuses.get(name)
+        return status.version.count if status else 0
+
+    def end(self) -> None:
+        for actor in (*self.hubs.handles.values(), self.controller):
+            end_process(actor)
+
+
+@pytest.fixture(params=["auto", "object_store"])
+def tree(pool: Pool, request: pytest.FixtureRequest) -> Iterator[Tree]:
+    made = Tree(pool, request.param)
+    yield made
+    made.end()
+
+
+def train() -> None:
+    model = small_model()
+    elastic = session.elastic(model, torch.optim.SGD(model.parameters(), lr=0.05))
+    for inputs, targets in session.data(Points(), batch_size=8, epochs=1):
+        torch.nn.functional.cross_entropy(model(inputs), targets).backward()
+        with torch.no_grad():
+            for p in model.parameters():
+                p.sub_(0.05 * p.grad)
+                p.grad = None
+        elastic.step()
+
+
+def step_until(flag: Path) -> Callable[[], None]:
+    path = str(flag)
+
+    def loop() -> None:
+        elastic = session.elastic(small_model())
+        x, generator = elastic.vector.flat, torch.Generator().manual_seed(os.getpid())
+        while not os.path.exists(path):  # noqa: PTH110
+            x.add_(torch.randn(x.shape, generator=generator), alpha=0.01)
+            time.sleep(0.002)  # what a gradient takes
+            elastic.step()
+
+    return loop
+
+
+def ended(calls: list[Any]) -> bool:
+    return not ray.wait(calls, num_returns=len(calls), timeout=0)[1]
+
+
+def test_all_data_reaches_the_center_through_the_tree(tree: Tree) -> None:
+    calls = tree.run(train)
+    tree.watch(lambda: ended(calls))
+    statuses = ray.get(calls)
+    root = ray.get(tree.pool.center.status.remote())
+    assert sorted(s.hub for s in statuses) == ["aggregator-1-0"] * 2 + ["aggregator-1-1"] * 2
+    assert root.progress.num_distinct == SAMPLES
+    assert root.steps >= SAMPLES // 8
+    assert root.version.count < sum(s.exchanges for s in statuses)
+    error = ray.get(tree.pool.center.ledger_error.remote())
+    assert error is not None
+    assert error < 1e-5
+
+
+def test_children_of_a_killed_aggregator_go_on_under_its_successor(
+    tree: Tree, tmp_path: Path
+) -> None:
+    flag = tmp_path / "enough"
+    calls = tree.run(step_until(flag))
+    victim, other = "aggregator-1-0", "aggregator-1-1"
+    tree.watch(lambda: tree.pushes(victim) > 20 and tree.pushes(other) > 20)
+    end_process(tree.hubs.handles[victim])
+    before = ray.get(tree.pool.center.status.remote()).version.count
+    tree.watch(lambda: any(kind == "aggregator_replaced" for kind, _ in tree.told))
+    since = tree.pushes(victim)
+    tree.watch(lambda: tree.pushes(victim) > since + 20)
+    flag.touch()
+    tree.watch(lambda: ended(calls))
+    statuses = ray.get(calls)  # nobody failed
+    assert len(statuses) == 4
+    root = ray.get(tree.pool.center.status.remote())
+    assert root.version.count > before
+    assert set(root.children.values()) <= {victim, other}
+    message = next(message for kind, message in tree.told if kind == "aggregator_replaced")
+    in_memory = tree.config.exchange.transport == "auto"
+    assert ("goes on with its memory" in message) == in_memory
+    error = ray.get(tree.pool.center.ledger_error.remote())
+    assert error is not None
+    assert error < 1e-5
