@@ -75,7 +75,8 @@ class Aggregator(Center):
         settle_in()
         for wire_format in (post.wire_format, post.tie_options.wire_format):
             warm_up(wire_format)
-        self._name, self._reporter = post.name, HubReporter(post.controller, post.name)
+        self._name, self._parent = post.name, post.parent_name or "center"
+        self._reporter = HubReporter(post.controller, post.name)
         self._links = [self._link(post, part) for part in range(post.fragments)]
         hubs = [self._hub(post, link) for link in self._links]
         self.has_memory = self._took_over(post, hubs)
@@ -100,8 +101,8 @@ class Aggregator(Center):
     def status(self) -> HubStatus:
         """The hub at a glance."""
         latest = self._reporter.latest
-        known = {k: latest[k] for k in ("distance", "staleness") if k in latest}
-        return replace(self._status(), **known)
+        known: dict[str, Any] = {k: latest[k] for k in ("distance", "staleness") if k in latest}
+        return replace(self._status(), name=self._name, parent=self._parent, **known)
 
     def _link(self, post: Post, part: int) -> HubLink:
         return open_link(

@@ -103,7 +103,7 @@ class Center:
     @ray.method(concurrency_group="control")
     def where(self) -> str:
         """The id of its node."""
-        return self._node
+        return str(self._node)
 
     @ray.method(concurrency_group="watch")
     def watch(self) -> None:

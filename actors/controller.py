@@ -187,6 +187,12 @@ class Controller:
             )
             return book, notes, list(self._workers.values())
 
+    @ray.method
+    def workers(self) -> list[WorkerStatus]:
+        """Each life of each worker, by its last word."""
+        with self._lock:
+            return list(self._workers.values())
+
     def _look(self) -> None:
         """Take the hub's newest word. Learns of the center's death at once."""
         assert self._book is not None

@@ -5,6 +5,7 @@ One lock makes each call on the hub atomic.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Condition
@@ -32,6 +33,8 @@ from ray_easgd.wire import Payload
 if TYPE_CHECKING:
     from ray_easgd.codec import SharedBase
 
+_MEASURE_S = 0.4
+
 Published = tuple[SnapshotHeader, list[Any]]
 """A snapshot's header, and ObjectRefs to its vector of shape (n,): one for each slice. In a list,
 so that Ray hands the references on instead of fetching the vectors."""
@@ -55,7 +58,8 @@ class HubStatus:
     """A hub at a glance.
 
     ``sharing``: children that exchange in its own memory; ``why_alone``: why one that asked to
-    does not. ``distance`` to its parent, and ``staleness`` of its pushes there.
+    does not. ``distance`` to its parent, and ``staleness`` of its pushes there. ``exchanges_per_s``
+    with its children, since it was last asked.
     """
 
     version: Version
@@ -71,6 +75,9 @@ class HubStatus:
     why_alone: str = ""
     distance: float = float("nan")
     staleness: float = float("nan")
+    name: str = "center"
+    parent: str = ""
+    exchanges_per_s: float = float("nan")
 
 
 def joined(parts: Sequence[HubStatus]) -> HubStatus:
@@ -97,6 +104,7 @@ class HubSlice:
     def __init__(self, hub: SharedHub) -> None:
         self._moved = Condition()
         self._hub = hub
+        self._measured, self._measured_at, self._rate = 0, time.monotonic(), float("nan")
         self._published: Published | None = None
         self._num_published = 0
         self._bases: dict[WireFormat, tuple[SharedBase, list[Any]]] = {}
@@ -204,7 +212,15 @@ class HubSlice:
                 num_parameters=0 if hub.vector is None else hub.vector.numel(),
                 sharing=hub.num_places,
                 why_alone=hub.why_alone,
+                exchanges_per_s=self._measure_rate(),
             )
+
+    def _measure_rate(self) -> float:
+        now, count = time.monotonic(), self._hub.version.count
+        if now - self._measured_at >= _MEASURE_S:
+            self._rate = (count - self._measured) / (now - self._measured_at)
+            self._measured, self._measured_at = count, now
+        return self._rate
 
     def layout(self) -> tuple[Slot, ...]:
         """Of the whole vector; empty until a child has joined."""

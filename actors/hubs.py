@@ -175,7 +175,7 @@ class Hubs:
             controller=self._controller,
             transport="object_store" if self.traced else exchange.transport,
             fragments=exchange.fragments,
-            wire_format=getattr(spot.level, "format", None) or exchange.format,
+            wire_format=spot.level.format or exchange.format,
             legacy=legacy,
         )
         return start_aggregator(post, num_children=spot.level.fan_out, **options)
@@ -255,14 +255,15 @@ class Hubs:
         return None
 
     def _is_leaf(self, spot: HubSpot) -> bool:
-        return spot.depth == self.spots[-1].depth
+        return bool(spot.depth == self.spots[-1].depth)
 
     def _where(self, spot: HubSpot) -> dict[str, Any]:
         """Actor options that put it where its level's ``placement`` says."""
         assert spot.own is not None
-        placement, groups = getattr(spot.own, "placement", "free"), {}
+        placement = spot.own.placement
         if placement == "free":
             return {}
+        groups: dict[str | None, str] = {}
         for node, labels in _nodes(self.config.fleet.cpus_per_worker).items():
             groups.setdefault(node if placement == "node" else labels.get(placement), node)
         nodes = list(groups.values())

@@ -214,7 +214,7 @@ class HubLink:
         near = self._near
         while True:
             hello = self._child, vector, layout, self._part, near
-            answer = self._ask(lambda hub, hello=hello: hub.join.remote(*hello))
+            answer = self._ask(partial(_join, hello=hello))
             incarnation, header, refs, place = answer
             if place is None:
                 if self._must_share:
@@ -356,3 +356,7 @@ def _result(future: Future[T]) -> T:
         raise  # an error of the hub's own, which tells its reason
     except RayError as error:
         raise HubLost("the center", type(error).__name__) from error
+
+
+def _join(hub: Any, hello: tuple[Any, ...]) -> Any:
+    return hub.join.remote(*hello)

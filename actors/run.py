@@ -235,6 +235,7 @@ class Run:
         that is stopped, rather than dead, does not stop the driver.
         """
         self._hubs.look()
+        self.sight.hubs = self._hubs.statuses
         if self._observing is None:
             hubs = [center.status.remote() for center in self.centers]
             self._observing = [*hubs, self._controller.observe.remote(*hubs)]

@@ -10,6 +10,7 @@ from actors.controller import Book, WorkerStatus
 from actors.evaluator import Evaluation
 from actors.hub_slice import HubStatus
 from ray_easgd.display import Progress, WorkerProgress
+from ray_easgd.display.tree import TreeNode
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Sight:
     noted: list[WorkerStatus] = field(default_factory=list)
     final: dict[tuple[str, int], WorkerStatus] = field(default_factory=dict)
     evaluations: list[Evaluation] = field(default_factory=list)
+    hubs: dict[str, HubStatus] = field(default_factory=dict)  # aggregators, where there are any
     reported: dict[str, float] = field(default_factory=dict)
     _told_why: bool = False
 
@@ -58,6 +60,13 @@ class Sight:
         values = [v for v in map(of, self.workers.values()) if not math.isnan(v)]
         return sum(values) / len(values) if values else None
 
+    @property
+    def tree(self) -> tuple[TreeNode, ...]:
+        """The center and the aggregators; empty where there are none."""
+        if self.hub is None or not self.hubs:
+            return ()
+        return tuple(map(hub_node, (self.hub, *self.hubs.values())))
+
     def progress(
         self,
         states: Mapping[str, str],
@@ -82,7 +91,36 @@ class Sight:
             samples_per_s=self.samples / training_s if training_s else 0.0,
             workers=tuple(_row(name, state, workers.get(name)) for name, state in states.items()),
             phase=phase,
+            hubs=self.tree,
         )
+
+
+def hub_node(hub: HubStatus) -> TreeNode:
+    """A hub as a node of the tree that is drawn."""
+    return TreeNode(
+        name=hub.name,
+        parent=hub.parent,
+        version=hub.version.count,
+        exchanges_per_s=hub.exchanges_per_s,
+        moving_rate=hub.moving_rate,
+        staleness=hub.staleness,
+        distance=hub.distance,
+    )
+
+
+def worker_node(worker: WorkerStatus, rates: Mapping[str, float]) -> TreeNode:
+    """A worker as a node; ``rates`` are the hubs' moving rates, by their names."""
+    hub = worker.hub or "center"
+    period = worker.step / worker.exchanges if worker.exchanges else math.inf
+    return TreeNode(
+        name=worker.name,
+        parent=hub,
+        version=worker.step,
+        exchanges_per_s=worker.steps_per_s / period,
+        moving_rate=rates.get(hub, math.nan),
+        staleness=worker.staleness,
+        distance=worker.distance,
+    )
 
 
 def _row(name: str, state: str, status: WorkerStatus | None) -> WorkerProgress:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from actors.cluster import choose_num_workers, connected
 from actors.run import Run
+from actors.sight import worker_node
 from actors.worker import Program
 from ray_easgd.config import Config
 from ray_easgd.display import Display, make_display
@@ -193,10 +194,18 @@ def _finish(
 ) -> Result:
     run.write()
     metrics = summarize(run)
-    record = metrics | {"status": status, "checkpoint": checkpoint}
+    record = metrics | {"status": status, "checkpoint": checkpoint, "tree": _tree(run)}
     run.folder.write_result(record | {"error": str(error) if error else None})
     write_report(run.folder)
     return Result(metrics=metrics, path=run.folder.path, checkpoint=checkpoint, error=error)
+
+
+def _tree(run: Run) -> list[dict[str, Any]]:
+    """Hubs and workers as they were last; empty where the center was the only hub."""
+    sight = run.sight
+    rates = {node.name: node.moving_rate for node in sight.tree}
+    workers = [worker_node(worker, rates) for worker in sight.workers.values()]
+    return [asdict(node) for node in (*sight.tree, *workers)] if sight.tree else []
 
 
 def summarize(run: Run) -> dict[str, Any]:

@@ -42,9 +42,7 @@ def tie_options(
     """
     level = _level(config, depth)
     period = (level.period if level is not None else None) or config.algorithm.period
-    wire_format = (
-        getattr(level, "format", None) if level is not None else None
-    ) or config.exchange.format
+    wire_format = (level.format if level is not None else None) or config.exchange.format
     return ElasticOptions(
         algorithm=algorithm,
         period=period or algorithm.period,

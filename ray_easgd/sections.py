@@ -168,7 +168,12 @@ class LevelSection(Section):
     )
     period_up: Count | None = Field(default=None, description="messages: towards the parent")
     period_down: Count | None = Field(default=None, description="messages: towards the children")
-    moving_rate: Finite | None = Field(default=None, description="default: the hub's own rule")
+    moving_rate: Positive | None = Field(default=None, description="default: the hub's own rule")
+    format: WireFormat | None = Field(default=None, description="default: exchange.format")
+    placement: str = Field(
+        default="free",
+        description="where the children are, if hubs: node (one on each), free, or a Ray label key",
+    )
 
 
 class TopologySection(Section):

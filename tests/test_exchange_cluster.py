@@ -29,6 +29,7 @@ from ray_easgd.hub import options_for
 from ray_easgd.parameters import Slot
 from ray_easgd.protocol import PushHeader, WireFormat
 from ray_easgd.run_folder import RunFolder
+from ray_easgd.shared_hub import SharedHub
 from tests.conftest import Pool
 from tests.fakes import small_model
 
@@ -201,7 +202,7 @@ def test_a_base_is_one_vector_at_both_ends_while_others_exchange(
     cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A child in memory moves the center between the two copies that are made of a new base."""
-    hub, n = HubSlice(options_for(METHODS["easgd"])), 4096
+    hub, n = HubSlice(SharedHub(options_for(METHODS["easgd"]))), 4096
     life, _, _, place = hub.join("near", np.full(n, 100, np.float32), (), is_near=True)
     hub.join("far", np.full(n, 100, np.float32), (), is_near=False)
     assert place is not None

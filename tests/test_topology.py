@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ray_easgd.aggregator import Aggregator
 from ray_easgd.algorithms import METHODS
 from ray_easgd.config import Config
 from ray_easgd.errors import BadConfig
@@ -110,7 +111,9 @@ def test_a_round_that_a_loss_completes_is_served_too() -> None:
         simulation.clock.advance()
     simulation.crash(next(w for w in under(simulation, node) if not w.blocked))
     served = [r for _, hub, r in simulation.records if hub == node.name and isinstance(r, Pushed)]
-    assert node.hub.tie.clock == len(served)  # type: ignore[union-attr]
+    assert isinstance(node.hub, Aggregator)
+    assert node.hub.tie is not None
+    assert node.hub.tie.clock == len(served)
 
 
 def test_moving_rates_follow_the_fan_out() -> None:

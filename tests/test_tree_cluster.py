@@ -108,6 +108,7 @@ def train() -> None:
         torch.nn.functional.cross_entropy(model(inputs), targets).backward()
         with torch.no_grad():
             for p in model.parameters():
+                assert p.grad is not None
                 p.sub_(0.05 * p.grad)
                 p.grad = None
         elastic.step()

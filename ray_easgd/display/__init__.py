@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Protocol, Self
 
+from ray_easgd.display.tree import TreeNode
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -46,6 +48,7 @@ class Progress:
     samples_per_s: float
     workers: tuple[WorkerProgress, ...]
     phase: str  # starting Ray, training, ...
+    hubs: tuple[TreeNode, ...] = ()  # of a tree, center first
 
     @property
     def fraction(self) -> float | None:

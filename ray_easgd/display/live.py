@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ray_easgd.display import Progress, Silence, WorkerProgress, amount, one_line
+from ray_easgd.display.tree import as_table
 
 NUM_EVENTS = 5
 LINES_BESIDE_WORKERS = 7 + NUM_EVENTS  # header, bar, center, table head, rules, summary
@@ -81,6 +82,9 @@ class LiveDisplay(Silence):
             parts += [self._head(self._progress), _bar(self._progress, self._console.width)]
             parts += self._center(self._progress)
             room = max(4, self._console.height - LINES_BESIDE_WORKERS)
+            if self._progress.hubs:
+                parts.append(as_table(self._progress.hubs))
+                room = max(4, room - len(self._progress.hubs) - 3)
             parts += _workers(self._progress.workers, room, self._console.width)
         return Group(*parts, *self._events)
 

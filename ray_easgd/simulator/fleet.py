@@ -90,7 +90,7 @@ class Simulation:
     @property
     def hub(self) -> Hub:
         """The center's machine."""
-        return self.nodes[0][0].core
+        return self.nodes[0][0].hub
 
     @property
     def center(self) -> Tensor:
@@ -101,7 +101,7 @@ class Simulation:
     @property
     def hubs(self) -> list[list[Hub]]:
         """All hubs, level by level from the root."""
-        return [[node.core for node in level] for level in self.nodes]
+        return [[node.hub for node in level] for level in self.nodes]
 
     @property
     def trace(self) -> list[tuple[float, str, int, int, int]]:
@@ -125,7 +125,7 @@ class Simulation:
         self._num_born += 1
         name = f"worker-{index}"
         x = self.problem.start() if start is None else start
-        node = min(self.nodes[-1], key=lambda node: len(node.core.children))
+        node = min(self.nodes[-1], key=lambda node: len(node.hub.children))
         link = self._wire(node, name)
         vector = ParameterVector(x, (Slot("x", tuple(x.shape), 0, x.numel()),))
         options = self._tie_options(node.level.period)
@@ -285,7 +285,7 @@ class Simulation:
             self.clock.after(1.0, self._recover_hub)
             return
         self.hub_is_down = False
-        newest = max((tie.held for tie in ties.values()), key=lambda s: s.header.version)
+        newest = max((tie.intake.newest for tie in ties.values()), key=lambda s: s.header.version)
         children = {life: name for life, name in lost.children.items() if life in ties}
         root.hub = Hub.recovered(
             lost.options,
@@ -317,7 +317,7 @@ class Simulation:
         worker.stopped = False
         if worker.alive:
             self._resume(worker)
-        if worker.elastic.incarnation not in self._node_of(worker).core.children:
+        if worker.elastic.incarnation not in self._node_of(worker).hub.children:
             worker.elastic.reattach()  # taken for dead meanwhile: it will be told, and join anew
         if worker.missed_turn:
             worker.missed_turn = False
@@ -355,7 +355,7 @@ class Simulation:
 
     def _note(self, node: Node) -> None:
         """Book what a hub has done, and wake those who waited for it."""
-        for record in node.core.take_trace():
+        for record in node.hub.take_trace():
             self.records.append((self.clock.now_s, node.name, record))
             self.num_exchanges += isinstance(record, Pushed)
         self._wake(node)
