@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import socket
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ from contextlib import contextmanager
 
 import ray
 
+from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.environment import ray_address
 from ray_easgd.errors import BadCluster
+from ray_easgd.topology import levels_per_node
 
 NAMESPACE = "ray-easgd"
 _SLOTS_PER_CORE = 8
@@ -61,7 +64,8 @@ def choose_num_workers(config: Config, *, sequential: bool) -> int:
     if sequential:
         bounds = (1, 1)
     room = _room(config)
-    fewest, most = bounds or (1, 4)
+    leaves = math.prod(level.fan_out for level in config.topology.levels)
+    fewest, most = bounds or (1, leaves if config.topology.levels else 4)
     if fewest > room and not _has_autoscaler():
         raise BadCluster(
             "fleet.workers",
@@ -72,6 +76,44 @@ def choose_num_workers(config: Config, *, sequential: bool) -> int:
             "fleet.gpus_per_worker, or add nodes.",
         )
     return max(fewest, min(most, room))
+
+
+def nodes_for_workers(config: Config) -> dict[str, dict[str, str]]:
+    """The labels of the living nodes that can hold a worker, by their ids."""
+    shares = (("CPU", config.fleet.cpus_per_worker), ("GPU", gpus_per_worker(config)))
+    return {
+        node["NodeID"]: node.get("Labels", {})
+        for node in ray.nodes()
+        if node["Alive"] and all(node["Resources"].get(kind, 0.0) >= n for kind, n in shares)
+    }
+
+
+def refuse_unknown_placement(config: Config) -> None:
+    """BadCluster where a level is placed by a label that no node has."""
+    nodes = nodes_for_workers(config)
+    known = {label for labels in nodes.values() for label in labels}
+    for k, level in enumerate(config.topology.levels[:-1]):
+        if level.placement not in {"free", "node", *known}:
+            raise BadCluster(
+                f"topology.levels.{k}.placement",
+                level.placement,
+                "no node that can hold a worker has that label",
+                f"Take node or free, or one of: {', '.join(sorted(known)) or '(there is none)'}.",
+            )
+
+
+def with_default_tree(config: Config, algorithm: Algorithm, num_workers: int) -> Config:
+    """An aggregator on each node of a cluster of several, where nothing else was asked for."""
+    asked = config.topology.levels or config.center.shards > 1
+    if asked or algorithm.sequential or algorithm.rounds != "none":
+        return config
+    period = config.algorithm.period or algorithm.period
+    levels = levels_per_node(len(nodes_for_workers(config)), num_workers, period)
+    if not levels:
+        return config
+    topology = config.topology.model_copy(update={"levels": levels})
+    free = config.algorithm.model_copy(update={"period": None})
+    return config.model_copy(update={"topology": topology, "algorithm": free})
 
 
 def gpus_per_worker(config: Config) -> float:

@@ -12,6 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.aggregator import Legacy, Post, start_aggregator
 from actors.center import start_center
+from actors.cluster import nodes_for_workers
 from actors.hub_slice import HubStatus
 from actors.lifecycle import end_process
 from actors.posts import Hub
@@ -226,7 +227,7 @@ class Hubs:
         parent = self._places.get(place.spot.parent or "")
         (self.centers[0] if parent is None else parent.handle).lose.remote(place.spot.name)
         options, legacy = self._where(place.spot), None
-        if place.node in _nodes():
+        if any(node["Alive"] and node["NodeID"] == place.node for node in ray.nodes()):
             options = {"scheduling_strategy": NodeAffinitySchedulingStrategy(place.node, soft=True)}
             legacy = self._legacy(place)
         place.life += 1
@@ -263,20 +264,11 @@ class Hubs:
         placement = spot.own.placement
         if placement == "free":
             return {}
-        groups: dict[str | None, str] = {}
-        for node, labels in _nodes(self.config.fleet.cpus_per_worker).items():
-            groups.setdefault(node if placement == "node" else labels.get(placement), node)
-        nodes = list(groups.values())
-        if not nodes:
+        groups: dict[str, str] = {}
+        for node, labels in nodes_for_workers(self.config).items():
+            if placement == "node" or placement in labels:
+                groups.setdefault(node if placement == "node" else labels[placement], node)
+        if not groups:  # that node has gone meanwhile
             return {}
-        node = nodes[spot.index % len(nodes)]
+        node = list(groups.values())[spot.index % len(groups)]
         return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
-
-
-def _nodes(num_cpus: float = 0.0) -> dict[str, dict[str, str]]:
-    """The labels of the living nodes that have so many CPUs, by their ids."""
-    return {
-        node["NodeID"]: node.get("Labels", {})
-        for node in ray.nodes()
-        if node["Alive"] and node["Resources"].get("CPU", 0.0) >= num_cpus
-    }

@@ -25,6 +25,7 @@ from ray_easgd.display import Display, Progress
 from ray_easgd.errors import HubLost
 from ray_easgd.run_folder import Event, Metric, RunFolder
 from ray_easgd.sections import StopSection
+from ray_easgd.topology import hurried
 from ray_easgd.trace import TraceFile
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class Run:
         for index in range(self.num_workers):
             self._fleet.start(self._seat(index))
         self._tell("started", f"{self.num_workers} workers, {self.algorithm.name}")
+        if warning := hurried(self.config.topology.levels):
+            self._tell("warning", warning)
 
     def supervise(self) -> None:
         """Watch until the run is over by its own rule; errors of workers and center surface."""

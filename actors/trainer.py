@@ -9,7 +9,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from actors.cluster import choose_num_workers, connected
+from actors.cluster import (
+    choose_num_workers,
+    connected,
+    refuse_unknown_placement,
+    with_default_tree,
+)
 from actors.run import Run
 from actors.sight import worker_node
 from actors.worker import Program
@@ -95,6 +100,8 @@ class ElasticTrainer:
         with connected(config, log_to_driver=self.program.loop is not None):
             num_workers = choose_num_workers(config, sequential=algorithm.sequential)
             config = _updated(config, "fleet", workers=num_workers)
+            config = with_default_tree(config, algorithm, num_workers)
+            refuse_unknown_placement(config)
             name = config.run.name or _fresh_name(config)
             config = _updated(config, "run", name=name)
             with (

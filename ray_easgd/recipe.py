@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ray_easgd.algorithms import Algorithm, find_method
@@ -10,7 +11,8 @@ from ray_easgd.algorithms.staleness import weighted
 from ray_easgd.algorithms.two_rate import JacobiExchange, in_scheme
 from ray_easgd.config import Config
 from ray_easgd.errors import BadConfig
-from ray_easgd.sections import AlgorithmSection
+from ray_easgd.sections import AlgorithmSection, LevelSection
+from ray_easgd.topology import refuse_swing
 
 _SETTINGS = ("momentum", "center_rate", "outer_lr", "as_printed")
 
@@ -29,6 +31,7 @@ def algorithm_of(config: Config) -> Algorithm:
     weighted(algorithm.center_step, section.staleness_power)
     _refuse_impossible_order(algorithm, section)
     _refuse_two_periods(config)
+    _refuse_what_makes_no_tree(algorithm, config)
     _refuse_impossible_sharing(algorithm, config)
     _refuse_rounds_in_fragments(algorithm, config)
     return algorithm
@@ -101,6 +104,33 @@ def _refuse_two_periods(config: Config) -> None:
             config.algorithm.period,
             "topology.levels have periods of their own",
             "Leave it away, and set the period of each level.",
+        )
+
+
+def _refuse_what_makes_no_tree(algorithm: Algorithm, config: Config) -> None:
+    levels, section = config.topology.levels, config.algorithm
+    if levels and algorithm.sequential:
+        raise BadConfig(
+            "topology.levels",
+            f"{math.prod(level.fan_out for level in levels)} workers",
+            f"{algorithm.name} is sequential: one worker",
+            "Leave topology.levels away, or take another method.",
+        )
+    if config.topology.scheme == "elastic":
+        for k, level in enumerate(levels):
+            _refuse_no_period(k, level)
+    if len(levels) > 1 and algorithm.conserves == "sum":
+        beta = section.beta or algorithm.beta
+        refuse_swing(levels, beta=beta, fixed_rate=section.moving_rate)
+
+
+def _refuse_no_period(k: int, level: LevelSection) -> None:
+    if level.period is None or level.period_up or level.period_down:
+        raise BadConfig(
+            f"topology.levels.{k}.period",
+            level.period,
+            "an exchange goes both ways at once and needs one period",
+            "Set period alone; period_up and period_down are for topology.scheme=messages.",
         )
 
 

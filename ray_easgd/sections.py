@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -176,15 +177,45 @@ class LevelSection(Section):
     )
 
 
+def _levels_of_groups(groups: Mapping[Any, Any]) -> list[dict[str, int]]:
+    """Levels of such a mapping as torch's HierarchicalModelAverager takes.
+
+    There each period counts gradient steps, and each size all workers of a group. An aggregator
+    counts the exchanges it has served instead: one of each child every period of theirs.
+    """
+    try:
+        pairs = [(int(period), int(size)) for period, size in groups.items()]
+    except (TypeError, ValueError):
+        raise ValueError("give whole numbers, period in steps: size of a group") from None
+    levels: list[dict[str, int]] = []
+    steps, members, children = 1, 1, 1
+    for period, size in pairs:
+        if min(period, size) < 1 or (levels and period <= steps) or size % members:
+            raise ValueError(
+                f"{{{period}: {size}}} does not go above {{{steps}: {members}}}: periods grow "
+                "upwards, and each group is made of whole ones"
+            )
+        levels.append({"fan_out": size // members, "period": max(1, period * children // steps)})
+        steps, members, children = period, size, size // members
+    return levels[::-1]
+
+
 class TopologySection(Section):
     """A tree of hubs; without levels one center."""
 
     levels: tuple[LevelSection, ...] = Field(
-        default=(), description="root first: [{fan_out: 2, period: 32}, {fan_out: 4, period: 4}]"
+        default=(),
+        description="root first: [{fan_out: 2, period: 32}, {fan_out: 4, period: 4}]; or an "
+        "ordered mapping of period in steps to group size, leaves first: {4: 4, 32: 8}",
     )
     scheme: Literal["elastic", "messages"] = Field(
         default="elastic", description="exchanges, or one-way messages with a moving average"
     )
+
+    @field_validator("levels", mode="before")
+    @classmethod
+    def _groups_are_levels_too(cls, value: Any) -> Any:
+        return _levels_of_groups(value) if isinstance(value, Mapping) else value
 
 
 class FaultSection(Section):

@@ -40,7 +40,7 @@ FLOORS = (
         "loops",
         {
             *{"elastic", "elastic_options", "in_place", "slices"},
-            *{"aggregator", "session", "loop", "local", "simulator", "planner"},
+            *{"edges", "aggregator", "session", "loop", "local", "simulator", "planner"},
         },
     ),
     ("facade", {"seam", "report", "display", "cli", "benchmarks_cli", "__init__"}),

@@ -225,13 +225,6 @@ def _num_workers(config: Config, algorithm: Algorithm) -> int:
     bounds = config.fleet.bounds
     if not config.topology.levels:
         return 1 if algorithm.sequential else bounds[0] if bounds else _DEFAULT_WORKERS
-    if algorithm.sequential:
-        raise BadConfig(
-            "topology.levels",
-            f"{leaves} workers",
-            f"{algorithm.name} is sequential: one worker",
-            "Leave topology.levels away, or take another method.",
-        )
     if bounds is not None and not bounds[0] <= leaves <= bounds[1]:
         raise BadConfig(
             "fleet.workers",
@@ -243,19 +236,10 @@ def _num_workers(config: Config, algorithm: Algorithm) -> int:
 
 
 def _levels(config: Config) -> tuple[Level, ...]:
-    levels = []
-    for k, level in enumerate(config.topology.levels):
-        if level.period is None:
-            raise BadConfig(
-                f"topology.levels.{k}.period",
-                None,
-                "an exchange needs a period",
-                "Set it; period_up and period_down are for topology.scheme=messages.",
-            )
-        levels.append(
-            Level(fan_out=level.fan_out, period=level.period, moving_rate=level.moving_rate)
-        )
-    return tuple(levels)
+    return tuple(
+        Level(fan_out=level.fan_out, period=level.period or 1, moving_rate=level.moving_rate)
+        for level in config.topology.levels
+    )
 
 
 def _cable(config: Config) -> Cable:
