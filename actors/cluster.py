@@ -186,6 +186,21 @@ def _join(address: str, *, log_to_driver: bool) -> None:
         raise _unreachable(address, str(error).splitlines()[0]) from error
 
 
+@contextmanager
+def joined_cluster(address: str | None) -> Iterator[None]:
+    """Be connected to a cluster that is there: at ``address``, or the one on this machine."""
+    if ray.is_initialized():
+        yield
+        return
+    address = address or ray_address() or "auto"
+    _check_answers(address)
+    _join(address, log_to_driver=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
 def _check_answers(address: str) -> None:
     """Knock first: Ray itself would wait for minutes at a wrong address."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")

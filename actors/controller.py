@@ -79,6 +79,16 @@ class Book:
     total: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Census:
+    """Who belongs to a run: the center's shards, aggregators, and the workers that are not gone."""
+
+    centers: tuple[ActorProxy[Center], ...]
+    hubs: tuple[Hub, ...]
+    workers: tuple[WorkerStatus, ...]
+    total_samples: int | None
+
+
 class Controller:
     """The actor that owns the lease book and the notes."""
 
@@ -96,6 +106,7 @@ class Controller:
         self._book: LeaseBook | None = None
         self._notes: list[Note] = []
         self._workers: dict[tuple[str, int], WorkerStatus] = {}
+        self._gone: set[tuple[str, int]] = set()
         self._posts = Posts(num_hubs)
 
     def __repr__(self) -> str:
@@ -140,6 +151,7 @@ class Controller:
     def release(self, worker: str) -> None:
         """A worker is gone: what it held and the hub has not seen goes back to the queue."""
         with self._lock:
+            self._gone |= {life for life in self._workers if life[0] == worker}
             if self._book is not None:
                 self._look()
                 self._book.release(worker)
@@ -187,11 +199,17 @@ class Controller:
             )
             return book, notes, list(self._workers.values())
 
-    @ray.method
-    def workers(self) -> list[WorkerStatus]:
-        """Each life of each worker, by its last word."""
+    @ray.method(concurrency_group="control")
+    def census(self) -> Census:
+        """Who belongs to the run."""
         with self._lock:
-            return list(self._workers.values())
+            lives, total = self._workers, self._total
+            workers = tuple(lives[life] for life in lives.keys() - self._gone)
+            if self._book is not None:
+                total = self._book.total
+        return Census(
+            centers=self._centers, hubs=self._posts.hubs, workers=workers, total_samples=total
+        )
 
     def _look(self) -> None:
         """Take the hub's newest word. Learns of the center's death at once."""
@@ -222,5 +240,5 @@ def start_controller(
         num_cpus=0,
         max_restarts=0,
         max_concurrency=4,
-        concurrency_groups={"waiting": num_waiting},
+        concurrency_groups={"waiting": num_waiting, "control": 1},
     ).remote(run, centers, total_samples, bounded, num_hubs)

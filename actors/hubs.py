@@ -189,6 +189,7 @@ class Hubs:
                 name=place.spot.name,
                 handle=place.handle,
                 node=place.node,
+                parent=place.spot.parent or "",
                 life=place.life,
                 has_memory=has_memory,
                 is_leaf=self._is_leaf(place.spot),

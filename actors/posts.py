@@ -20,6 +20,7 @@ class Hub:
     name: str
     handle: Any
     node: str
+    parent: str = "center"
     life: int = 1
     has_memory: bool = False
     is_leaf: bool = True
@@ -49,6 +50,12 @@ class Posts:
             loads = [HubLoad(h.name, h.node, under.count(h.name)) for h in self._leaves()]
             self._workers[worker] = choose_hub(loads, node)
             return self._hubs[self._workers[worker]]
+
+    @property
+    def hubs(self) -> tuple[Hub, ...]:
+        """Those that are there, in the order of their names."""
+        with self._changed:
+            return tuple(hub for _, hub in sorted(self._hubs.items()))
 
     def leave(self, worker: str) -> None:
         """It makes room for others."""

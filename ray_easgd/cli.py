@@ -118,6 +118,24 @@ def show(path: str, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("run", required=False)
+@click.option("--address", help="Of the Ray cluster; default: the one on this machine.")
+@json_option
+def status(run: str | None, address: str | None, as_json: bool) -> None:
+    """Draw a run that is going on: each hub with its version, rate, staleness and distance."""
+    from ray_easgd.display.tree import as_table
+    from ray_easgd.seam import actors_module
+
+    found = actors_module("status").status(run, address)
+    if as_json:
+        click.echo(dumps(found.as_dict()))
+        return
+    total = f" of {found.total_samples:,}" if found.total_samples else ""
+    click.echo(f"{found.run}: {found.samples:,}{total} samples at the center")
+    _print(as_table(found.tree))
+
+
+@main.command()
 @json_option
 def methods(as_json: bool) -> None:
     """List the algorithms: what each is, and whom its workers wait for."""
@@ -217,7 +235,6 @@ def _readable(value: object) -> str:
 
 
 def _print_table(columns: list[str], rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -225,6 +242,12 @@ def _print_table(columns: list[str], rows: list[dict[str, Any]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(str(row[c]) for c in columns))
+    _print(table)
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
     Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 

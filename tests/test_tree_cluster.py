@@ -15,6 +15,7 @@ import torch
 from actors.controller import start_controller
 from actors.hubs import Hubs
 from actors.lifecycle import end_process
+from actors.status import read
 from actors.worker import Program, Seat
 from ray_easgd import session
 from ray_easgd.algorithms import METHODS
@@ -153,6 +154,11 @@ def test_children_of_a_killed_aggregator_go_on_under_its_successor(
     calls = tree.run(step_until(flag))
     victim, other = "aggregator-1-0", "aggregator-1-1"
     tree.watch(lambda: tree.pushes(victim) > 20 and tree.pushes(other) > 20)
+    nodes = {node.name: node for node in read("r", tree.controller).tree}
+    assert nodes[victim].parent == "center"
+    assert nodes[victim].version > 20
+    assert sum(node.parent == victim for node in nodes.values()) == 2
+    assert all(node.distance >= 0 for node in nodes.values() if node.parent)
     end_process(tree.hubs.handles[victim])
     before = ray.get(tree.pool.center.status.remote()).version.count
     tree.watch(lambda: any(kind == "aggregator_replaced" for kind, _ in tree.told))

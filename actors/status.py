@@ -1,0 +1,107 @@
+"""A run at a glance, asked from outside: its hubs and workers as a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError
+
+from actors.cluster import joined_cluster
+from actors.hub_slice import HubStatus, joined
+from actors.sight import hub_node, worker_node
+from ray_easgd.display.tree import TreeNode
+from ray_easgd.errors import BadInput
+
+if TYPE_CHECKING:
+    from actors.controller import Census
+
+_CONTROLLER = ":controller"
+_ANSWER_S = 5.0  # a stopped process keeps nobody who only looks
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunStatus:
+    """``samples`` at the center so far, of ``total_samples`` if the run ends by them."""
+
+    run: str
+    version: int
+    samples: int
+    total_samples: int | None
+    tree: tuple[TreeNode, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def status(run: str | None, address: str | None) -> RunStatus:
+    """Of that run, or of the only one, on that cluster or the one on this machine.
+
+    Raises BadInput where there is no such run, BadCluster where no cluster answers.
+    """
+    with joined_cluster(address):
+        name, namespace = _choose(run, dict(_running()))
+        return read(name, ray.get_actor(name + _CONTROLLER, namespace=namespace))
+
+
+def read(run: str, controller: Any) -> RunStatus:
+    """Ask the controller who is there, and each hub how it is."""
+    census: Census = ray.get(controller.census.remote())
+    asked = {f"center-{k}": center.status.remote() for k, center in enumerate(census.centers)}
+    asked |= {hub.name: hub.handle.status.remote() for hub in census.hubs}
+    ray.wait(list(asked.values()), num_returns=len(asked), timeout=_ANSWER_S)
+    answers = {name: _answer(reference) for name, reference in asked.items()}
+    shards = [answer for k in range(len(census.centers)) if (answer := answers[f"center-{k}"])]
+    center = joined(shards) if len(shards) == len(census.centers) else None
+    hubs = [_as_node(hub.name, hub.parent, answers[hub.name]) for hub in census.hubs]
+    root = _as_node("center", "", center)
+    rates = {node.name: node.moving_rate for node in (root, *hubs)}
+    workers = {w.name: w for w in sorted(census.workers, key=lambda w: w.life)}.values()
+    return RunStatus(
+        run=run,
+        version=root.version,
+        samples=center.progress.num_distinct + center.progress.num_repeated if center else 0,
+        total_samples=census.total_samples,
+        tree=(root, *hubs, *(worker_node(worker, rates) for worker in workers)),
+    )
+
+
+def _as_node(name: str, parent: str, answer: HubStatus | None) -> TreeNode:
+    if answer is None:
+        return TreeNode(name=name, parent=parent, state=f"no answer within {_ANSWER_S:g} s")
+    return replace(hub_node(answer), name=name, parent=parent)
+
+
+def _answer(reference: Any) -> HubStatus | None:
+    if not ray.wait([reference], timeout=0)[0]:
+        return None
+    try:
+        return ray.get(reference)  # type: ignore[no-any-return]
+    except RayError:
+        return None
+
+
+def _running() -> Iterator[tuple[str, str]]:
+    """The names of the runs on this cluster, and the namespace of each."""
+    named: list[Any] = ray.util.list_named_actors(all_namespaces=True)
+    for actor in named:
+        if actor["name"].endswith(_CONTROLLER):
+            yield actor["name"].removesuffix(_CONTROLLER), actor["namespace"]
+
+
+def _choose(run: str | None, running: dict[str, str]) -> tuple[str, str]:
+    if run is None and len(running) == 1:
+        return next(iter(running.items()))
+    if run in running:
+        return run, running[run]
+    known = ", ".join(sorted(running)) or "(none)"
+    problem = "several runs are going on" if running and run is None else "there is no such run"
+    raise BadInput(
+        "RUN",
+        run,
+        f"{problem} on this cluster",
+        f"Going on: {known}. One that has ended is told of by `ray-easgd show FOLDER`.",
+    )

@@ -1,0 +1,35 @@
+"""``ray-easgd status``: which run is meant, and what is said of one that is not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from actors.status import _choose, status
+from ray_easgd.errors import BadInput
+
+
+def test_the_only_run_needs_no_name() -> None:
+    assert _choose(None, {"a": "ours"}) == ("a", "ours")
+    assert _choose("b", {"a": "ours", "b": "theirs"}) == ("b", "theirs")
+
+
+@pytest.mark.parametrize(
+    ("run", "running", "said"),
+    [
+        (None, {}, r"no such run.*Going on: \(none\).*ray-easgd show"),
+        (None, {"b": "", "a": ""}, "several runs.*Going on: a, b"),
+        ("c", {"a": ""}, "no such run.*Going on: a"),
+    ],
+)
+def test_a_run_that_cannot_be_told_names_those_that_can(
+    run: str | None, running: dict[str, str], said: str
+) -> None:
+    with pytest.raises(BadInput, match=said) as refused:
+        _choose(run, running)
+    assert refused.value.field == "RUN"
+
+
+@pytest.mark.cluster
+def test_a_cluster_is_asked_for_its_runs(cluster: None) -> None:
+    with pytest.raises(BadInput, match="there is no such run"):
+        status("nobody", None)
