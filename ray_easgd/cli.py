@@ -219,15 +219,25 @@ def _show_result(metrics: Any, as_json: bool) -> None:
     if as_json:
         click.echo(dumps(dict(metrics)))
         return
-    tables = {k: v for k, v in metrics.items() if isinstance(v, list) and v}
+    tables = {k: v for k, v in metrics.items() if isinstance(v, list)}
     plain = {k: v for k, v in metrics.items() if k not in tables}
     rows = [{"": k.replace("_", " "), " ": _readable(v)} for k, v in plain.items()]
     _print_table(["", " "], rows)
+    _print_tree(tables.pop("tree", []))
     for name, lines in tables.items():
+        if not lines:
+            continue
         click.echo(f"\n{name}")
         _print_table(list(lines[0]), [{k: _readable(v) for k, v in row.items()} for row in lines])
     if "path" in metrics:
         click.echo(f"report: {metrics['path']}/report.html")
+
+
+def _print_tree(nodes: list[dict[str, Any]]) -> None:
+    from ray_easgd.display.tree import as_table, from_json
+
+    if nodes:
+        _print(as_table(map(from_json, nodes)))
 
 
 def _readable(value: object) -> str:

@@ -100,6 +100,8 @@ def steps_between(levels: Sequence[LevelSection]) -> list[float]:
     A worker's period counts its steps, an aggregator's the exchanges it has served; a level
     without a period of its own counts as 1.
     """
+    if not levels:
+        return []
     steps = [float(levels[-1].period or 1)]
     for level, below in zip(reversed(levels[:-1]), reversed(levels[1:]), strict=True):
         steps.append(steps[-1] * (level.period or 1) / below.fan_out)

@@ -137,6 +137,7 @@ def test_periods_that_shrink_upwards_are_told_of() -> None:
     assert "every 5 gradient steps" in told
     assert "8 or more" in told
     assert hurried(levels(2, 8, periods=(8, 10))) is None
+    assert hurried(()) is None
 
 
 def test_periods_and_group_sizes_of_torchs_hierarchical_averager() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,6 +30,12 @@ class TreeNode:
     staleness: float = math.nan
     distance: float = math.nan
     state: str = ""
+
+
+def from_json(known: Mapping[str, Any]) -> TreeNode:
+    """A node as JSON keeps it, with null for NaN."""
+    given: dict[str, Any] = {k: math.nan if v is None else v for k, v in known.items()}
+    return TreeNode(**given)
 
 
 def drawn(nodes: Iterable[TreeNode]) -> Iterator[tuple[str, TreeNode]]:

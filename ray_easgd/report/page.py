@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from ray_easgd.display.tree import HEADINGS, TreeNode, cells, drawn
+from ray_easgd.display.tree import HEADINGS, cells, drawn, from_json
 from ray_easgd.report.facts import FAILURES, summary
 from ray_easgd.report.numbers import Numbers
 from ray_easgd.report.plots import all_plots
@@ -92,21 +91,14 @@ def _tiles(facts: dict[str, Any]) -> str:
 def _tree(nodes: list[dict[str, Any]]) -> str:
     if not nodes:
         return ""
-    known = [_node(**node) for node in nodes]
     head = "".join(f"<th>{escape(heading)}</th>" for heading in ("", *HEADINGS))
     rows = "\n".join(
         f'<tr><td class="tree">{escape(lead)}{escape(node.name)}</td>'
         + "".join(f'<td class="when">{escape(cell)}</td>' for cell in cells(node))
         + "</tr>"
-        for lead, node in drawn(known)
+        for lead, node in drawn(map(from_json, nodes))
     )
     return f'<h2>Tree</h2><div class="card scroll"><table><tr>{head}</tr>{rows}</table></div>'
-
-
-def _node(**known: Any) -> TreeNode:
-    """JSON has no NaN; it says null."""
-    given: dict[str, Any] = {k: math.nan if v is None else v for k, v in known.items()}
-    return TreeNode(**given)
 
 
 def _plots(numbers: Numbers) -> str:
