@@ -163,7 +163,7 @@ def _embed(config: Config, *, log_to_driver: bool) -> None:
         )
     for name, value in OUR_CLUSTERS.items():
         os.environ.setdefault(name, value)
-    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it told of a token
+    _hush()
     ray.init(
         address="local",
         num_cpus=max(cores, 2, int(wanted + 0.999)),
@@ -174,7 +174,13 @@ def _embed(config: Config, *, log_to_driver: bool) -> None:
     )
 
 
+def _hush() -> None:
+    """Ray tells of its token whenever somebody connects."""
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+
+
 def _join(address: str, *, log_to_driver: bool) -> None:
+    _hush()
     try:
         ray.init(
             address=address,

@@ -144,7 +144,13 @@ class Aggregator(SharedHub):
     def _ask_for_word(self, tie: Elastic) -> None:
         """Children who exchange in place speak up when there is something to do for the tie."""
         ahead = tie.looks_at - tie.clock
-        self.wake_at(self._count + (ahead if ahead > 0 else self._tie_options.period))
+        unseen = self.num_served - self._num_seen
+        self.wake_at(self._count - unseen + (ahead if ahead > 0 else self._tie_options.period))
+
+    def _renew(self) -> None:
+        super()._renew()
+        if self.tie is not None:
+            self._ask_for_word(self.tie)
 
     @torch.no_grad()
     def _watch(self, tie: Elastic, act: Callable[[], None]) -> None:

@@ -78,7 +78,7 @@ class LocalLink:
 
     def tell(self) -> None:
         if isinstance(self.hub, SharedHub):
-            self.hub.collect()
+            self.hub.proceed()
 
     def pass_up(self) -> None:
         """The hub is the center."""
