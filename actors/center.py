@@ -18,7 +18,7 @@ import ray
 import torch
 
 from actors.hub_slice import HubSlice, HubStatus, Published, PublishedCoded, joined
-from actors.lifecycle import as_actor
+from actors.lifecycle import as_actor, beside_the_driver
 from actors.process import settle_in
 from ray_easgd.hub import HubOptions
 from ray_easgd.parameters import Slot
@@ -188,7 +188,7 @@ def start_center(
     shard: int = 0,
     wire_format: WireFormat = "float32",
 ) -> ActorProxy[Center]:
-    """Start the center's actor, or one ``shard`` of it; shards go to different nodes.
+    """Start the center's actor beside the driver, or one ``shard`` of it; those go elsewhere.
 
     ``max_restarts=0``: a restarted actor would come back empty and be mistaken for the center.
     ``max_task_retries=0``: children number and replay their pushes themselves.
@@ -201,5 +201,5 @@ def start_center(
         max_restarts=0,
         max_task_retries=0,
         allow_out_of_order_execution=True,
-        scheduling_strategy="SPREAD" if shard else "DEFAULT",
+        scheduling_strategy="SPREAD" if shard else beside_the_driver(),
     ).remote(run, options, fragments, wire_format)

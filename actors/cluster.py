@@ -88,6 +88,19 @@ def nodes_for_workers(config: Config) -> dict[str, dict[str, str]]:
     }
 
 
+def answers(node: str) -> bool:
+    """Whether a node is there now, by its id: Ray itself learns of a crash tens of seconds late."""
+    for known in ray.nodes():
+        if known["NodeID"] == node and known["Alive"]:
+            door = known["NodeManagerAddress"], known["NodeManagerPort"]
+            try:
+                socket.create_connection(door, timeout=_ANSWER_WITHIN_S).close()
+            except OSError:
+                return False
+            return True
+    return False
+
+
 def refuse_unknown_placement(config: Config) -> None:
     """BadCluster where a level is placed by a label that no node has."""
     nodes = nodes_for_workers(config)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import ray
 
-from actors.lifecycle import as_actor
+from actors.lifecycle import as_actor, beside_the_driver
 from actors.posts import Hub, Posts
 from ray_easgd.leases import LeaseBook
 from ray_easgd.progress import Progress
@@ -238,6 +238,7 @@ def start_controller(
         Controller,
         name=f"{run}:controller",
         num_cpus=0,
+        scheduling_strategy=beside_the_driver(),
         max_restarts=0,
         max_concurrency=4,
         concurrency_groups={"waiting": num_waiting, "control": 1},

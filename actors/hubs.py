@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.aggregator import Legacy, Post, start_aggregator
 from actors.center import start_center
-from actors.cluster import nodes_for_workers
+from actors.cluster import answers, nodes_for_workers
 from actors.hub_slice import HubStatus
-from actors.lifecycle import end_process
+from actors.lifecycle import beside_the_driver, end_process, on
 from actors.posts import Hub
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
@@ -227,10 +226,10 @@ class Hubs:
         end_process(place.handle)  # it may be alive behind a broken connection
         parent = self._places.get(place.spot.parent or "")
         (self.centers[0] if parent is None else parent.handle).lose.remote(place.spot.name)
-        options, legacy = self._where(place.spot), None
-        if any(node["Alive"] and node["NodeID"] == place.node for node in ray.nodes()):
-            options = {"scheduling_strategy": NodeAffinitySchedulingStrategy(place.node, soft=True)}
-            legacy = self._legacy(place)
+        if answers(place.node):
+            options, legacy = {"scheduling_strategy": on(place.node)}, self._legacy(place)
+        else:
+            options, legacy = self._where(place.spot), None
         place.life += 1
         place.handle = self._start(place.spot, life=place.life, legacy=legacy, **options)
         place.arriving, place.watching = place.handle.arrived.remote(), place.handle.watch.remote()
@@ -260,16 +259,16 @@ class Hubs:
         return bool(spot.depth == self.spots[-1].depth)
 
     def _where(self, spot: HubSpot) -> dict[str, Any]:
-        """Actor options that put it where its level's ``placement`` says."""
+        """Actor options that put it where its level's ``placement`` says, on a node that answers.
+
+        One that has just gone is in Ray's books for a while, and keeps what is sent there.
+        """
         assert spot.own is not None
         placement = spot.own.placement
-        if placement == "free":
-            return {}
         groups: dict[str, str] = {}
         for node, labels in nodes_for_workers(self.config).items():
-            if placement == "node" or placement in labels:
-                groups.setdefault(node if placement == "node" else labels[placement], node)
-        if not groups:  # that node has gone meanwhile
-            return {}
-        node = list(groups.values())[spot.index % len(groups)]
-        return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
+            if placement in {"node", "free", *labels} and answers(node):
+                groups.setdefault(labels.get(placement, node), node)
+        if not groups:
+            return {"scheduling_strategy": beside_the_driver()}
+        return {"scheduling_strategy": on(list(groups.values())[spot.index % len(groups)])}

@@ -190,13 +190,13 @@ class HubLink:
         wait(under_way + ([self._pulling] if pulls and self._pulling else []))
 
     def leave(self) -> None:
-        """Also ends the two threads, and lets go of the hub's memory."""
+        """Also lets go of the hub's memory. An aggregator may join again: a child may come."""
         untold = self.desk.untold if self.desk else ()
         self._hub.leave.remote(self.incarnation, self._part, untold)
-        self.close()
+        self._close_desk()
 
     def close(self) -> None:
-        """End without a goodbye."""
+        """End the two threads; no goodbye."""
         self._close_desk()
         self._pulls.shutdown(wait=False, cancel_futures=True)
         self._pushes.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,184 @@
+"""A whole node killed under a run: its aggregators and its workers at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from actors.lifecycle import on
+from ray_easgd import ElasticTrainer, session
+from ray_easgd.display import Progress, Silence
+from ray_easgd.run_folder import RunFolder
+from tests.fakes import Points, small_model
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.chaos,
+    pytest.mark.filterwarnings("ignore:The given NumPy array is not writable"),
+]
+
+SAMPLES = 4096
+
+
+@dataclass
+class Node:
+    """A second node on this machine, with a label and room for one worker."""
+
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """All its processes at once, as when the power goes. Harmless when repeated."""
+        if self.process.poll() is not None:
+            return
+        for pid in family(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def family(pid: int) -> list[int]:
+    """A process and all below it."""
+    found = [pid]
+    for one in found:
+        for tasks in Path(f"/proc/{one}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += map(int, tasks.read_text().split())
+    return found
+
+
+def meet(new: str, *, here: str) -> None:
+    """Wait until both nodes know each other."""
+
+    @ray.remote(num_cpus=0)
+    def where() -> str:
+        return str(ray.get_runtime_context().get_node_id())
+
+    @ray.remote(num_cpus=0)
+    def back() -> str:
+        return str(ray.get(there(where, here)))
+
+    def there(task: Any, node: str) -> Any:
+        return task.options(scheduling_strategy=on(node)).remote()
+
+    assert ray.get(there(where, new)) == new
+    assert ray.get(there(back, new)) == here
+
+
+@pytest.fixture
+def node(cluster: None) -> Iterator[Node]:
+    before = {n["NodeID"] for n in ray.nodes()}
+    ray_itself = Path(sys.executable).with_name("ray")
+    address = ray.get_runtime_context().gcs_address
+    options = ["--num-cpus=1", "--labels=zone=b", "--block", f"--address={address}"]
+    with subprocess.Popen(
+        [ray_itself, "start", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        made = Node(process)
+        try:
+            while not (new := {n["NodeID"] for n in ray.nodes() if n["Alive"]} - before):
+                assert process.poll() is None, "the node did not start"
+            meet(*new, here=ray.get_runtime_context().get_node_id())
+            yield made
+        finally:
+            made.kill()
+
+
+@dataclass
+class Blackout(Silence):
+    """Kills the node once both aggregators are at work; lets the run end after the successors are.
+
+    ``flag`` is a file that the workers look for.
+    """
+
+    node: Node
+    flag: Path
+    killed_s: float = 0.0
+    replaced: list[str] = field(default_factory=list)
+
+    def update(self, progress: Progress) -> None:
+        hubs = {hub.name: hub.version for hub in progress.hubs if hub.parent}
+        if not self.killed_s and len(hubs) == 2 and min(hubs.values()) > 20:
+            self.node.kill()
+            self.killed_s = progress.time_s
+        if len(self.replaced) == 2 and not self.flag.exists():
+            self.flag.touch()
+
+    def event(self, text: str) -> None:
+        if "successor" in text:
+            self.replaced.append(text)
+
+
+def loop(config: dict[str, Any]) -> None:
+    """Steps without data until the flag is there, telling of each tenth; then trains."""
+    import torch
+
+    model = small_model()
+    elastic = session.elastic(model)
+    x, generator = elastic.vector.flat, torch.Generator().manual_seed(os.getpid())
+    data = iter(session.data(Points(), batch_size=8))
+    for inputs, targets in data:
+        torch.nn.functional.cross_entropy(model(inputs), targets).backward()
+        with torch.no_grad():
+            for p in model.parameters():
+                assert p.grad is not None
+                p.sub_(0.05 * p.grad)
+                p.grad = None
+        elastic.step()
+        while not os.path.exists(config["flag"]):  # noqa: PTH110
+            x.add_(torch.randn(x.shape, generator=generator), alpha=1e-4)
+            time.sleep(0.002)  # what a gradient takes
+            elastic.step()
+            if elastic.clock % 100 == 0:
+                session.report({f"beat-{os.getpid()}": elastic.clock})
+
+
+def test_children_elsewhere_go_on_while_an_aggregators_node_is_gone(
+    node: Node, storage: dict[str, Any], tmp_path: Path
+) -> None:
+    flag = tmp_path / "enough"
+    upper = {"fan_out": 2, "period": 8, "placement": "zone"}  # both of them on the node that dies
+    config = {
+        "run": storage,
+        "fleet": {"workers": 4, "gpus_per_worker": 0},
+        "algorithm": {"name": "easgd"},
+        "topology": {"levels": [upper, {"fan_out": 2, "period": 4}]},
+        "exchange": {"ledger": True},
+        "stop": {"samples": SAMPLES},
+    }
+    blackout = Blackout(node, flag)
+    result = ElasticTrainer(loop, train_loop_config={"flag": str(flag)}, config=config).fit(
+        display=blackout
+    )
+    assert result.metrics["samples"] - result.metrics["samples_repeated"] == SAMPLES
+    assert result.metrics["samples_missed"] == 0
+    folder = RunFolder.open(result.path)
+    events = folder.read_events()
+    replaced = [event for event in events if event["kind"] == "aggregator_replaced"]
+    assert {event["source"] for event in replaced} == {"aggregator-1-0", "aggregator-1-1"}
+    for event in replaced:
+        assert "begins anew at its parent" in event["message"]
+        assert "is lost, and its children go on" in event["message"]
+    at_work_s = max(event["time_s"] for event in replaced)
+    beats = [
+        row["name"]
+        for row in folder.read_metrics().to_pylist()
+        if row["name"].startswith("beat") and blackout.killed_s < row["time_s"] < at_work_s
+    ]
+    going_on = {process for process in beats if beats.count(process) >= 3}
+    assert len(going_on) >= 3, "one at most was on that node; the others never stopped stepping"
+    joined = {event["source"] for event in events if event["kind"] == "new_life"}
+    assert len(joined) >= len(going_on)
