@@ -93,9 +93,9 @@ class Aggregator(Center):
         return self._node, self.has_memory
 
     @ray.method(concurrency_group="control")
-    def entrance(self) -> tuple[Address | None, ...]:
-        """Ways into the memory of its parent, where it exchanges there."""
-        return tuple(link.address for link in self._links)
+    def entrance(self, hub: str) -> tuple[Address | None, ...]:
+        """Ways into the memory of that hub, if it is its parent and they exchange there."""
+        return tuple(link.address for link in self._links) if hub == self._parent else ()
 
     @ray.method(concurrency_group="control")
     def status(self) -> HubStatus:

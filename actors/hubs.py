@@ -239,7 +239,7 @@ class Hubs:
         """Its memory, by the first child that answers and has it; None where nobody does."""
         name, children = place.spot.name, place.status.children if place.status else {}
         below = [p.handle for p in self._places.values() if p.spot.parent == name]
-        asked = [child.entrance.remote() for child in (*self.children_of(name), *below)]
+        asked = [child.entrance.remote(name) for child in (*self.children_of(name), *below)]
         layout = self.centers[0].layout.remote()
         while asked:
             answered, asked = ray.wait(asked, num_returns=1, timeout=_ANSWER_S)

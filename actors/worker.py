@@ -69,6 +69,7 @@ class Worker:
         self._name = name
         self._ended = Event()
         self._links: list[HubLink] = []
+        self._hub = ""  # the aggregator it is under
 
     def __repr__(self) -> str:
         return f"Worker({self._name})"
@@ -83,7 +84,7 @@ class Worker:
             reporter.event("device", f"{seat.name}: {notice}")
         torch.manual_seed(worker_seed(seat.config.seed, seat.index, seat.life))
         hubs, hub = self._hubs(seat)
-        reporter.hub = hub.name if hub else ""
+        reporter.hub = self._hub = hub.name if hub else ""
         links = self._links = open_links(seat, device, hubs, hub)
         session = Session(
             name=seat.name,
@@ -116,9 +117,9 @@ class Worker:
         return (hub.handle,), hub
 
     @ray.method(concurrency_group="control")
-    def entrance(self) -> tuple[Address | None, ...]:
-        """Ways into the memory of its hub, where it exchanges there, slice by slice."""
-        return tuple(link.address for link in self._links)
+    def entrance(self, hub: str) -> tuple[Address | None, ...]:
+        """Ways into the memory of that hub, slice by slice, if it is its own and has some."""
+        return tuple(link.address for link in self._links) if hub == self._hub else ()
 
     @ray.method(concurrency_group="control")
     def end(self) -> None:
