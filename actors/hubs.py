@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from ray_easgd.config import Config
 from ray_easgd.edges import hub_options, tie_options
 from ray_easgd.errors import BadStorage, HubLost
 from ray_easgd.topology import HubSpot, tree_of
+from ray_easgd.trace import CENTER, Record
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -148,6 +149,21 @@ class Hubs:
     def handles(self) -> dict[str, ActorProxy[Aggregator]]:
         """The aggregators' processes of now."""
         return {name: place.handle for name, place in self._places.items()}
+
+    def take_traces(self) -> Iterator[tuple[str, Record]]:
+        """What each hub has recorded since the last time; nothing of an aggregator that has died.
+
+        HubLost where that is the center.
+        """
+        hubs: dict[str, Any] = {CENTER: self.centers[0], **self.handles}
+        for name, hub in hubs.items():
+            try:
+                records = ray.get(hub.take_trace.remote())
+            except RayError as error:
+                if name == CENTER:
+                    raise HubLost(CENTER, type(error).__name__) from error
+                continue
+            yield from ((name, record) for record in records)
 
     def end(self) -> None:
         """End every hub's process."""

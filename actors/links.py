@@ -255,6 +255,8 @@ class HubLink:
         """An answer of the hub, or of a successor that knows us. In the background only."""
         while True:
             hub = self._hub
+            if self.orphaned:  # the successor knows nothing of what was asked for
+                raise HubLost("the hub", "it has a successor")
             try:
                 return _insist(partial(call, hub))
             except RayActorError:
@@ -268,8 +270,8 @@ class HubLink:
         with self._following:
             if self._hub is lost:
                 successor = self._find()
-                self._hub = successor.handle
                 self.orphaned = not (successor.has_memory and self.desk is not None)
+                self._hub = successor.handle  # last: who asks looks at both, in this order
             return not self.orphaned
 
     def _cannot_share(self, reason: str) -> BadCluster:

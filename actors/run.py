@@ -319,9 +319,8 @@ class Run:
 
     def _write_trace(self) -> None:
         if self._trace is not None:
-            for name, hub in {"center": self.centers[0], **self._hubs.handles}.items():
-                for record in self._ask(hub.take_trace.remote()):
-                    self._trace.write(record, hub=name)
+            for name, record in self._hubs.take_traces():
+                self._trace.write(record, hub=name)
 
     def _end_trace(self) -> None:
         if self._trace is not None:

@@ -20,7 +20,7 @@ from ray_easgd.moving_rate import moving_rate
 from ray_easgd.parameters import Slot
 from ray_easgd.progress import Progress
 from ray_easgd.protocol import Outcome, PushHeader, PushReply, SnapshotHeader, Version
-from ray_easgd.trace import Joined, Left, Pushed, Record
+from ray_easgd.trace import Joined, Left, Moved, Pushed, Record
 from ray_easgd.wire import Payload, decoded
 
 
@@ -225,6 +225,7 @@ class Hub:
     def moved(self) -> None:
         """The vector was moved by its parent: that is a version of its own."""
         self._count += 1
+        self._note(Moved(version=self.version))
 
     def snapshot(self) -> Snapshot:
         """A copy of the vector with its header, as one cut."""

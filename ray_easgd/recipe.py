@@ -44,11 +44,13 @@ def order_of(config: Config, algorithm: Algorithm) -> Order:
 
 def refuse_what_differs_on_the_wire(config: Config, doing: str) -> None:
     """BadConfig for keys under which not one whole float32 vector is exchanged."""
-    keys = {
+    keys: dict[str, tuple[object, object]] = {
         "exchange.format": (config.exchange.format, "float32"),
         "exchange.fragments": (config.exchange.fragments, 1),
         "center.shards": (config.center.shards, 1),
     }
+    for k, level in enumerate(config.topology.levels):
+        keys[f"topology.levels.{k}.format"] = (level.format or "float32", "float32")
     for key, (value, plain) in keys.items():
         if value != plain:
             raise BadConfig(

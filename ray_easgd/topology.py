@@ -14,8 +14,8 @@ from itertools import pairwise
 from ray_easgd.errors import BadConfig
 from ray_easgd.moving_rate import moving_rate
 from ray_easgd.sections import LevelSection
+from ray_easgd.trace import CENTER
 
-CENTER = "center"
 _SLOWER_UPWARDS = 4  # an aggregator of a default tree meets the center after so many rounds
 
 

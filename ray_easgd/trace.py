@@ -1,4 +1,4 @@
-"""What shaped a center, in order: who joined, each push applied, who left.
+"""What shaped each hub, in order: who joined, each push applied, who left.
 
 With the configuration and its seed this is enough to run it all again and end in the same center
 to the bit (``ray_easgd/simulator/replay.py``). On disk a line of JSON each.
@@ -20,6 +20,7 @@ from ray_easgd.protocol import Interval, PushHeader, Version
 from ray_easgd.strict_json import dumps
 
 FORMAT = 1
+CENTER = "center"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +50,14 @@ class Left:
     version: Version
 
 
-Record = Joined | Pushed | Left
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moved:
+    """An aggregator was moved by its parent, which made ``version``; the parent has the push."""
+
+    version: Version
+
+
+Record = Joined | Pushed | Left | Moved
 
 
 def as_json(record: Record) -> dict[str, Any]:
@@ -69,6 +77,8 @@ def as_json(record: Record) -> dict[str, Any]:
             "lost": record.lost,
             "version": version,
         }
+    if isinstance(record, Moved):
+        return {"event": "move", "version": version}
     header = record.header
     return {
         "event": "push",
@@ -93,6 +103,8 @@ def from_json(line: Mapping[str, Any]) -> Record:
         return Joined(child=line["child"], incarnation=line["incarnation"], version=version)
     if line["event"] == "leave":
         return Left(incarnation=line["incarnation"], lost=line["lost"], version=version)
+    if line["event"] == "move":
+        return Moved(version=version)
     header = PushHeader(
         incarnation=line["incarnation"],
         sequence=line["sequence"],
@@ -157,12 +169,19 @@ class TraceFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """A trace read back. ``records`` are the center's; ``center_sha256`` None if it has no end."""
+    """A trace read back. ``hubs`` holds each hub's records, in its own order; ``center_sha256`` is
+    None if it has no end.
+    """
 
     kind: str
     config: Mapping[str, Any]
-    records: tuple[Record, ...]
+    hubs: Mapping[str, tuple[Record, ...]]
     center_sha256: str | None
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The center's."""
+        return self.hubs.get(CENTER, ())
 
 
 def read_trace(path: str) -> Trace:
@@ -182,10 +201,13 @@ def _trace_of(lines: Sequence[Mapping[str, Any]]) -> Trace:
     if head["trace"] != FORMAT:
         raise ValueError(f"format {head['trace']}, not {FORMAT}")
     ends = [line["center_sha256"] for line in rest if line["event"] == "end"]
-    shaped = (line for line in rest if line["event"] != "end")
+    hubs: dict[str, list[Record]] = {}
+    for line in rest:
+        if line["event"] != "end":
+            hubs.setdefault(line.get("hub", CENTER), []).append(from_json(line))
     return Trace(
         kind=head["kind"],
         config=head["config"],
-        records=tuple(from_json(x) for x in shaped if x.get("hub", "center") == "center"),
+        hubs={name: tuple(records) for name, records in hubs.items()},
         center_sha256=ends[-1] if ends else None,
     )

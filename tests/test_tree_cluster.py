@@ -18,9 +18,9 @@ from actors.lifecycle import end_process
 from actors.status import read
 from actors.worker import Program, Seat
 from ray_easgd import session
-from ray_easgd.algorithms import METHODS
 from ray_easgd.config import Config
 from ray_easgd.edges import hub_options
+from ray_easgd.recipe import algorithm_of
 from tests.conftest import Pool
 from tests.fakes import Points, small_model
 
@@ -34,18 +34,16 @@ SAMPLES = 4096
 
 
 class Tree:
-    """Two aggregators over the pool's four workers, under the pool's center."""
+    """Aggregators over the pool's four workers, under the pool's center."""
 
-    def __init__(self, pool: Pool, transport: str) -> None:
-        sections = {
-            "topology": {"levels": LEVELS},
-            "exchange": {"transport": transport, "ledger": True},
-            "batch_size": 8,
-        }
-        self.pool, self.config = pool, Config.build(sections)
-        self.algorithm = METHODS["easgd"]
+    def __init__(
+        self, pool: Pool, config: Config, *, samples: int = SAMPLES, traced: bool = False
+    ) -> None:
+        self.pool, self.config, self.traced = pool, config, traced
+        self.algorithm = algorithm_of(config)
         self.told: list[tuple[str, str]] = []
-        ray.get(pool.center.begin.remote(hub_options(self.config, self.algorithm, 0)))
+        options = hub_options(config, self.algorithm, 0, traced=traced)
+        ray.get(pool.center.begin.remote(options))
         self.hubs = Hubs(
             run=f"tree-{time.monotonic_ns()}",
             config=self.config,
@@ -54,13 +52,18 @@ class Tree:
             tell=lambda kind, message, **_: self.told.append((kind, message)),
             children_of=lambda _: pool.workers,
             centers=(pool.center,),
+            traced=traced,
         )
         self.controller = start_controller(
-            self.hubs.run, (pool.center,), total_samples=SAMPLES, bounded=True, num_hubs=2
+            self.hubs.run,
+            (pool.center,),
+            total_samples=samples,
+            bounded=True,
+            num_hubs=self.hubs.num_leaves,
         )
         self.hubs.start(self.controller)
 
-    def run(self, loop: Callable[[], None]) -> list[Any]:
+    def run(self, program: Program) -> list[Any]:
         """Seat all workers; the calls that end with them."""
         return [
             worker.run.remote(
@@ -70,9 +73,10 @@ class Tree:
                     life=1,
                     config=self.config,
                     algorithm=self.algorithm,
-                    program=Program(loop=loop),
+                    program=program,
                     centers=(self.pool.center,),
                     controller=self.controller,
+                    traced=self.traced,
                 )
             )
             for k, worker in enumerate(self.pool.workers)
@@ -90,6 +94,11 @@ class Tree:
         status = self.hubs.statuses.get(name)
         return status.version.count if status else 0
 
+    @property
+    def children(self) -> dict[int, str]:
+        status: Any = ray.get(self.pool.center.status.remote())
+        return dict(status.children)
+
     def end(self) -> None:
         for actor in (*self.hubs.handles.values(), self.controller):
             end_process(actor)
@@ -97,7 +106,13 @@ class Tree:
 
 @pytest.fixture(params=["auto", "object_store"])
 def tree(pool: Pool, request: pytest.FixtureRequest) -> Iterator[Tree]:
-    made = Tree(pool, request.param)
+    sections = {
+        "algorithm": {"name": "easgd"},
+        "topology": {"levels": LEVELS},
+        "exchange": {"transport": request.param, "ledger": True},
+        "batch_size": 8,
+    }
+    made = Tree(pool, Config.build(sections))
     yield made
     made.end()
 
@@ -140,9 +155,10 @@ def ended(calls: list[Any]) -> bool:
 
 
 def test_all_data_reaches_the_center_through_the_tree(tree: Tree) -> None:
-    calls = tree.run(train)
+    calls = tree.run(Program(loop=train))
     tree.watch(lambda: ended(calls))
     statuses = ray.get(calls)
+    tree.watch(lambda: tree.children == {})  # without any, an aggregator takes leave
     root = ray.get(tree.pool.center.status.remote())
     assert sorted(s.hub for s in statuses) == ["aggregator-1-0"] * 2 + ["aggregator-1-1"] * 2
     assert root.progress.num_distinct == SAMPLES
@@ -151,8 +167,7 @@ def test_all_data_reaches_the_center_through_the_tree(tree: Tree) -> None:
     error = ray.get(tree.pool.center.ledger_error.remote())
     assert error is not None
     assert error < 1e-5
-    assert root.children == {}, "without children an aggregator takes leave"
-    ray.get(tree.run(ten_steps))  # and comes back when there is one again
+    ray.get(tree.run(Program(loop=ten_steps)))  # and comes back when there is one again
     again = ray.get(tree.pool.center.status.remote())
     assert again.version.count > root.version.count
 
@@ -161,7 +176,7 @@ def test_children_of_a_killed_aggregator_go_on_under_its_successor(
     tree: Tree, tmp_path: Path
 ) -> None:
     flag = tmp_path / "enough"
-    calls = tree.run(step_until(flag))
+    calls = tree.run(Program(loop=step_until(flag)))
     victim, other = "aggregator-1-0", "aggregator-1-1"
     tree.watch(lambda: tree.pushes(victim) > 20 and tree.pushes(other) > 20)
     nodes = {node.name: node for node in read("r", tree.controller).tree}
