@@ -98,6 +98,34 @@ def overhead(sizes: tuple[int, ...], *, as_json: bool, **options: Any) -> Ended:
     return measure.run_overhead(measure.OverheadOptions(**options), tell=_tell), as_json
 
 
+@benchmark.command()
+@click.option("--nodes", type=int, default=3, show_default=True, help="Each with an aggregator.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=2, show_default=True, help="On each node."
+)
+@click.option(
+    "--period", type=click.IntRange(1), default=4, show_default=True, help="Steps per exchange."
+)
+@click.option(
+    "--upper-period",
+    type=click.IntRange(1),
+    default=32,
+    show_default=True,
+    help="Exchanges that an aggregator serves before it meets the center.",
+)
+@click.option("--samples", type=count, default="1000000", show_default=True)
+@click.option("--data", help="Default: fashion_mnist where RAY_EASGD_DATA is set, else digits.")
+@json_option
+def tree(*, as_json: bool, **options: Any) -> Ended:
+    """Bytes between nodes: an aggregator on each against one center.
+
+    A Ray cluster over network namespaces on this machine, which needs root, ip and tc. Both train
+    on the same samples; bytes are counted on the wires while they do.
+    """
+    measure = actors_module("benchmark.tree")
+    return measure.run_tree(measure.TreeOptions(**options), tell=_tell), as_json
+
+
 def _tell(line: str) -> None:
     click.echo(line, err=True)
 

@@ -50,9 +50,14 @@ def record(pool: Pool, path: Path, depth: int, method: str) -> list[int]:
                     file.write(line, hub=name)
             header, (ref,) = ray.get(pool.center.pull.remote(0))
             file.end(header.version, ray.get(ref))
-        return [ray.get(hub.status.remote()).version.count for hub in hubs.values()]
+        return [version_of(hub) for hub in hubs.values()]
     finally:
         tree.end()
+
+
+def version_of(hub: Any) -> int:
+    status: Any = ray.get(hub.status.remote())
+    return int(status.version.count)
 
 
 @pytest.mark.parametrize(("depth", "method"), [(2, "easgd"), (2, "eamsgd"), (3, "easgd")])

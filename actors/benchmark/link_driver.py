@@ -15,9 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,16 +25,15 @@ import ray
 from actors.benchmark.cases import Case
 from actors.benchmark.exchange import Row, measure_row
 from actors.benchmark.namespaces import Host
+from actors.benchmark.nodes import start_head, start_node
 from actors.benchmark.stage import Stage, curtain, fresh_name
 from actors.benchmark.training import Pair
 from actors.benchmark.worker import start_benchmark_worker
 from actors.center import start_center
-from actors.cluster import NAMESPACE
 from ray_easgd.algorithms import METHODS
 from ray_easgd.errors import EasgdError
 from ray_easgd.hub import options_for
 
-_NODE_WITHIN_S = 120.0
 _BATCH_SIZE = 64
 _PAIRS = 6
 _EXCHANGES_PER_BLOCK = 3
@@ -46,16 +43,7 @@ def main(order_file: str, rows_file: str) -> None:
     order = json.loads(Path(order_file).read_text("utf-8"))
     hub, worker, folder = Host(**order["hub"]), Host(**order["worker"]), Path(order["folder"])
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        namespace=NAMESPACE,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        _node_ip_address=hub.address,
-        _temp_dir=str(folder / "hub"),
-    )
+    start_head(hub, folder / "hub")
     with _staged_across(worker, folder / "worker") as stage:
         rows = [
             _measure(stage, Case(**case), line_bytes_per_s=order["line_bytes_per_s"])
@@ -73,30 +61,10 @@ def _staged_across(host: Host, folder: Path) -> Iterator[Stage]:
         center = start_center(run, options_for(METHODS["easgd"]))
         actors.append(center)
         ray.get(center.status.remote())
-        node = _start_node(host, folder)
+        node = start_node(host, folder)
         worker = start_benchmark_worker("worker-0", run=run, node=node)
         actors.append(worker)
         yield Stage(center=center, workers=[worker])
-
-
-def _start_node(host: Host, folder: Path) -> str:
-    """Add a node on that host; its id. Whoever made the host ends the node."""
-    context = ray.get_runtime_context()
-    here = context.get_node_id()
-    words = ["start", "--block", "--num-cpus", "2", "--address", context.gcs_address]
-    words += ["--node-ip-address", host.address, "--temp-dir", str(folder)]
-    folder.mkdir()
-    log = folder / "start.log"
-    with log.open("w") as said:
-        command = host.command(sys.executable, "-m", "ray.scripts.scripts", *words)
-        node = subprocess.Popen(command, stdout=said, stderr=said)
-    give_up_at = time.monotonic() + _NODE_WITHIN_S
-    while time.monotonic() < give_up_at and node.poll() is None:
-        others = [n["NodeID"] for n in ray.nodes() if n["Alive"] and n["NodeID"] != here]
-        if others:
-            return str(others[0])
-        time.sleep(0.2)
-    raise EasgdError(f"Ray's node on the other host did not start.\n{log.read_text()[-2000:]}")
 
 
 def _measure(stage: Stage, case: Case, *, line_bytes_per_s: float) -> Row:

@@ -1,4 +1,4 @@
-"""Two hosts on one machine: network namespaces with one capped wire between them.
+"""Hosts on one machine: network namespaces, two on a capped wire or several around a switch.
 
 Nothing of it shows outside: the wire's ends are made inside the namespaces, and every process
 inside is ours, so ending those is exact.
@@ -6,6 +6,7 @@ inside is ours, so ending those is exact.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 from ray_easgd.errors import BadInput, EasgdError
 
-_WIRE = "veth0"
+_WIRE, _SWITCH = "veth0", "switch0"
 _TRIES = 50
 _BETWEEN_TRIES_S = 0.1
 
@@ -34,29 +35,29 @@ class Host:
         return ["ip", "netns", "exec", self.namespace, *words]
 
 
-def check_can_link(rate: str) -> None:
-    """BadInput, with the remedy, where this process cannot make a capped link."""
+def check_can_link(option: str, value: object) -> None:
+    """BadInput about ``option``, with the remedy, where this process cannot make links."""
     missing = [tool for tool in ("ip", "tc") if shutil.which(tool) is None]
     if missing:
         raise BadInput(
-            "--link",
-            rate,
+            option,
+            value,
             f"the command {' and '.join(missing)} is missing here",
             "Install iproute2 (apt-get install iproute2).",
         )
     if os.geteuid() != 0:
         raise BadInput(
-            "--link",
-            rate,
+            option,
+            value,
             "only root may make network namespaces",
-            "Run the command as root (sudo), or leave --link away.",
+            "Run the command as root (sudo).",
         )
 
 
 @contextmanager
 def linked_hosts(rate: str) -> Iterator[tuple[Host, Host]]:
     """Two namespaces joined by a wire of that rate in each direction; gone with the block."""
-    check_can_link(rate)
+    check_can_link("--link", rate)
     hosts = (
         Host(namespace=f"easgd-hub-{os.getpid()}", address="192.0.2.1"),
         Host(namespace=f"easgd-worker-{os.getpid()}", address="192.0.2.2"),
@@ -70,16 +71,61 @@ def linked_hosts(rate: str) -> Iterator[tuple[Host, Host]]:
                 _remove(host)
 
 
+@contextmanager
+def switched_hosts(number: int) -> Iterator[tuple[Host, ...]]:
+    """So many namespaces around one switch, which is one itself; gone with the block."""
+    check_can_link("--nodes", number)
+    pid = os.getpid()
+    switch = Host(namespace=f"easgd-switch-{pid}", address="")
+    hosts = tuple(
+        Host(namespace=f"easgd-node-{k}-{pid}", address=f"192.0.2.{k + 1}") for k in range(number)
+    )
+    try:
+        _add(switch)
+        _run("ip", "-n", switch.namespace, "link", "add", _SWITCH, "type", "bridge")
+        _run("ip", "-n", switch.namespace, "link", "set", _SWITCH, "up")
+        for k, host in enumerate(hosts):
+            _plug(host, switch, port=f"port{k}")
+        yield hosts
+    finally:
+        with _undisturbed():
+            for host in (*hosts, switch):
+                _remove(host)
+
+
+def bytes_received(host: Host) -> int:
+    """By its wire, since it is there: headers included, each byte counted where it arrives."""
+    command = ["ip", "-n", host.namespace, "-s", "-j", "link", "show", "dev", _WIRE]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return int(json.loads(shown)[0]["stats64"]["rx"]["bytes"])
+
+
+def _plug(host: Host, switch: Host, *, port: str) -> None:
+    _add(host)
+    end = ["netns", host.namespace, "type", "veth", "peer", "name", port, "netns", switch.namespace]
+    _run("ip", "link", "add", _WIRE, *end)
+    _run("ip", "-n", switch.namespace, "link", "set", port, "master", _SWITCH, "up")
+    _up(host)
+
+
+def _add(host: Host) -> None:
+    _run("ip", "netns", "add", host.namespace)
+
+
+def _up(host: Host) -> None:
+    ip = ("ip", "-n", host.namespace)
+    _run(*ip, "addr", "add", f"{host.address}/24", "dev", _WIRE)
+    _run(*ip, "link", "set", "lo", "up")
+    _run(*ip, "link", "set", _WIRE, "up")
+
+
 def _join(one: Host, other: Host, rate: str) -> None:
     for host in (one, other):
-        _run("ip", "netns", "add", host.namespace)
+        _add(host)
     ends = ["netns", one.namespace, "type", "veth", "peer", "name", _WIRE, "netns", other.namespace]
     _run("ip", "link", "add", _WIRE, *ends)
     for host in (one, other):
-        ip = ("ip", "-n", host.namespace)
-        _run(*ip, "addr", "add", f"{host.address}/24", "dev", _WIRE)
-        _run(*ip, "link", "set", "lo", "up")
-        _run(*ip, "link", "set", _WIRE, "up")
+        _up(host)
         bucket = ["tbf", "rate", rate, "burst", "256kb", "latency", "200ms"]
         _run("tc", "-n", host.namespace, "qdisc", "add", "dev", _WIRE, "root", *bucket)
 
