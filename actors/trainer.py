@@ -131,13 +131,6 @@ class ElasticTrainer:
                 "a tree's center is whole: its aggregators already share the load",
                 "Set center.shards=1, or leave topology.levels away.",
             )
-        if topology.scheme == "messages":
-            raise BadConfig(
-                "topology.scheme",
-                topology.scheme,
-                "one-way messages run in the simulator only so far",
-                "Set topology.scheme=elastic, or try it with `ray-easgd simulate`.",
-            )
 
     def _resolved(self) -> Config:
         """The configuration with every default filled in; data and model checked on the way."""

@@ -17,6 +17,7 @@ from ray_easgd.elastic import Elastic
 from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.hub import HubOptions
 from ray_easgd.link import Link
+from ray_easgd.one_way import kind_of_tie
 from ray_easgd.parameters import ParameterVector, Slot
 from ray_easgd.ports import Reporter
 from ray_easgd.progress import Progress, merge
@@ -119,7 +120,7 @@ class Aggregator(SharedHub):
         super().moved()
 
     def _meet_parent(self, vector: Tensor, layout: Sequence[Slot], *, stays: bool = False) -> None:
-        self.tie = Elastic(
+        self.tie = kind_of_tie(self._tie_options.algorithm)(
             ParameterVector(vector.clone(), tuple(layout)),
             self.link,
             self._tie_options,

@@ -41,11 +41,12 @@ def tie_options(
     A traced push carries its checksum, which tells a replay where it went astray.
     """
     level = _level(config, depth)
-    period = (level.period if level is not None else None) or config.algorithm.period
+    periods = (level.up, level.down) if level is not None else (None, None)
     wire_format = (level.format if level is not None else None) or config.exchange.format
     return ElasticOptions(
         algorithm=algorithm,
-        period=period or algorithm.period,
+        period=periods[0] or config.algorithm.period or algorithm.period,
+        period_down=periods[1],
         order=order_of(config, algorithm) if is_worker else "between_steps",
         wire_format=wire_format,
         ledger_seed=config.seed if config.exchange.ledger or traced else None,

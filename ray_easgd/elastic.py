@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ray_easgd import apart
 from ray_easgd.algorithms.steps import LocalStep
+from ray_easgd.apart import Difference, difference
 from ray_easgd.child import Child
 from ray_easgd.elastic_options import ElasticCounts, ElasticOptions
 from ray_easgd.in_place import meet, read_center
@@ -21,7 +21,7 @@ from ray_easgd.kernels import Checksum
 from ray_easgd.link import Link, Snapshot
 from ray_easgd.parameters import ParameterVector
 from ray_easgd.ports import DataBook, NoData, Reporter
-from ray_easgd.protocol import Intervals, Outcome, PushHeader
+from ray_easgd.protocol import Intervals, Outcome, PushHeader, PushReply
 from ray_easgd.staging import staging_for
 from ray_easgd.telling import Telling, is_number
 from ray_easgd.wire import Payload
@@ -57,10 +57,9 @@ class Elastic:
         seed = options.ledger_seed
         self._checksum = None if seed is None else Checksum(vector.flat.numel(), seed)
         self._told = Telling(reporter, name, conserves=options.algorithm.conserves == "sum")
-        self._pushed_at, self._rounds = 0, options.algorithm.rounds
+        self._pushed_at, self._was_late, self._rounds = 0, False, options.algorithm.rounds
         self._pending: Tensor | None = None  # a displacement that at_snapshot applies later
         self._residual: Tensor | None = None  # what rounding left of the last difference
-        self._was_late = False
         self.intake = Intake(link, self._staging, options.lead, options.period)
         self._join(stays=stays)
         self.proceed()
@@ -214,7 +213,7 @@ class Elastic:
             self.counts.bytes_received += snapshot.num_bytes
         for reply in self.link.replies():
             if reply.outcome is Outcome.APPLIED:
-                self._told.stale(self.clock, reply.staleness)
+                self._applied(reply)
             elif reply.outcome is Outcome.GAP:
                 for header, d in list(self._child.retained):
                     self.link.push(header, d)
@@ -228,60 +227,61 @@ class Elastic:
             return True
         return snapshot.header.applied.get(self.incarnation, -1) >= self._child.sequence
 
+    def _applied(self, reply: PushReply) -> None:
+        self._told.stale(self.clock, reply.staleness)
+
+    def _is_there(self) -> bool:
+        return self._unanswered is None if self._answered else self.intake.fresh is not None
+
     def _exchange_if_ready(self) -> None:
-        there = self._unanswered is None if self._answered else self.intake.fresh is not None
-        if not there or self.link.busy or not self._child.may_push:
+        if not self._is_there() or self.link.busy or not self._child.may_push:
             self.counts.exchanges_late += not self._was_late and self._rounds == "none"
             self._was_late = True
             if self.intake.fresh is not None and not self._child.may_push:
                 self.intake.fresh = None  # only a newer snapshot can show the pushes outstanding
             return
-        self._was_late = False
-        self._due = self.options.due_after(self.clock)
+        self._was_late, self._due = False, self.options.due_after(self.clock)
         if self.intake.fresh is not None:
             self.intake.take_in(self.clock)
         self._meet()
 
     def _take_answer(self) -> None:
         """The center that shows our last push: where an ``answered`` exchange moves ``x``."""
-        if self.intake.fresh is None or self._unanswered is None:
-            return
-        self.intake.take_in(self.clock)
-        d, self._unanswered = self._unanswered, None
-        self._move(d)
+        if self.intake.fresh is not None and self._unanswered is not None:
+            self.intake.take_in(self.clock)
+            d, self._unanswered = self._unanswered, None
+            self._move(d)
 
     def _meet(self) -> None:
         """One exchange against the snapshot held: compute ``d``, send it, move."""
         rate, options = self.intake.held.header.moving_rate, self.options
         loss = self._told.take_loss()
-        difference = None
+        found = None
         if is_number(loss):
-            x, may_move = self.vector.flat, options.order == "between_steps"
-            difference = apart.difference(
-                self._exchange,
-                x,
-                self.intake.center,
-                self._state,
-                rate,
-                self._staging,
-                wire_format=options.wire_format,
-                may_move=may_move,
+            x, c, wire = self.vector.flat, self.intake.center, options.wire_format
+            staging, now = self._staging, options.order == "between_steps"
+            found = difference(
+                self._exchange, x, c, self._state, rate, staging, wire_format=wire, may_move=now
             )
-        if difference is None:
+        if found is None:
             self._start_again()
             return
-        self._send(difference.sent, difference.payload)
-        self._residual = difference.residual
-        if difference.has_moved:
+        self._send(found.sent, found.payload)
+        self._residual = found.residual
+        self._follow(found)
+        self._told.exchanged(self.clock, loss, found.norm, rate)
+
+    def _follow(self, sent: Difference) -> None:
+        """What is sent moves ``x`` too, now or once the center shows it."""
+        if sent.has_moved:
             self.counts.moves += 1
         elif self._answered:
-            self._unanswered = difference.d
+            self._unanswered = sent.d
             self._ask_if_time()
             self._collect()
             self._take_answer()
         else:
-            self._move(difference.d)
-        self._told.exchanged(self.clock, loss, difference.norm, rate)
+            self._move(sent.d)
 
     def _meet_in_place(self) -> None:
         """One exchange in the hub's own memory: nothing is sent, and nothing can be late."""

@@ -12,6 +12,8 @@ from ray_easgd.protocol import WireFormat
 class ElasticOptions:
     """How a worker exchanges. ``period`` counts its gradient steps.
 
+    ``period_down``: of one-way messages from its hub; None is ``period``.
+
     ``lead``: how many steps before an exchange its pull begins; None follows how long pulls have
     lately taken, 0 pulls at the boundary itself, as on paper. ``phase``: exchanges are due where
     ``clock - phase`` is a multiple of the period. ``wire_format``: of the differences sent.
@@ -19,6 +21,7 @@ class ElasticOptions:
 
     algorithm: Algorithm
     period: int
+    period_down: int | None = None
     order: Order = "between_steps"
     lead: int | None = None
     phase: int = 0
@@ -29,6 +32,11 @@ class ElasticOptions:
         """The next boundary after ``clock`` at which an exchange is due."""
         rounds = (clock - self.phase) // self.period + 1
         return rounds * self.period + self.phase
+
+    def hears_after(self, clock: int) -> int:
+        """The next boundary after ``clock`` at which a one-way message of the hub is due."""
+        period = self.period_down or self.period
+        return (clock // period + 1) * period
 
 
 @dataclass(slots=True)

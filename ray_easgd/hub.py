@@ -200,7 +200,10 @@ class Hub:
             self._complete_round()
         else:
             arrival = Arrival(
-                child=header.incarnation, children=len(self._living), staleness=staleness
+                child=header.incarnation,
+                children=len(self._living),
+                staleness=staleness,
+                moving_rate=self.moving_rate,
             )
             self._move(d, arrival)
             self._book(header, staleness=staleness)

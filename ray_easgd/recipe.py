@@ -7,6 +7,8 @@ from typing import Any
 
 from ray_easgd.algorithms import Algorithm, find_method
 from ray_easgd.algorithms.contract import Order
+from ray_easgd.algorithms.elastic import ElasticExchange
+from ray_easgd.algorithms.messages import by_messages
 from ray_easgd.algorithms.staleness import weighted
 from ray_easgd.algorithms.two_rate import JacobiExchange, in_scheme
 from ray_easgd.config import Config
@@ -28,6 +30,8 @@ def algorithm_of(config: Config) -> Algorithm:
         value = getattr(section, name)
         if value is not None:
             algorithm = _having(algorithm, name, value)
+    if config.topology.scheme == "messages":
+        algorithm = _by_messages(algorithm, config)
     weighted(algorithm.center_step, section.staleness_power)
     _refuse_impossible_order(algorithm, section)
     _refuse_two_periods(config)
@@ -88,6 +92,30 @@ def _in_scheme(algorithm: Algorithm, section: AlgorithmSection) -> Algorithm:
     return in_scheme(algorithm, section.scheme)
 
 
+def _by_messages(algorithm: Algorithm, config: Config) -> Algorithm:
+    if algorithm.rounds != "none" or not isinstance(algorithm.exchange, ElasticExchange):
+        raise BadConfig(
+            "topology.scheme",
+            "messages",
+            f"{algorithm.name} needs its center's answers, and a one-way message has none",
+            "Take algorithm.name=easgd or eamsgd, or topology.scheme=elastic.",
+        )
+    if not config.topology.levels:
+        raise BadConfig(
+            "topology.levels", [], "messages run on a tree", "Give levels, as [{fan_out: 4, ...}]."
+        )
+    rates = [config.algorithm.moving_rate, *(level.moving_rate for level in config.topology.levels)]
+    for rate in rates:
+        if rate is not None and not 0 < rate <= 1:
+            raise BadConfig(
+                "moving_rate",
+                rate,
+                "a node that hears a message has to end between itself and what it heard",
+                "Take a rate above 0 and at most 1, or leave it away for beta / (d + 1).",
+            )
+    return by_messages(algorithm)
+
+
 def _refuse_many_workers_for_one(algorithm: Algorithm, config: Config) -> None:
     bounds = config.fleet.bounds
     if algorithm.sequential and bounds and bounds[1] > 1:
@@ -118,9 +146,9 @@ def _refuse_what_makes_no_tree(algorithm: Algorithm, config: Config) -> None:
             f"{algorithm.name} is sequential: one worker",
             "Leave topology.levels away, or take another method.",
         )
-    if config.topology.scheme == "elastic":
-        for k, level in enumerate(levels):
-            _refuse_no_period(k, level)
+    refuse = _refuse_no_period if config.topology.scheme == "elastic" else _refuse_half_a_period
+    for k, level in enumerate(levels):
+        refuse(k, level)
     if len(levels) > 1 and algorithm.conserves == "sum":
         beta = section.beta or algorithm.beta
         refuse_swing(levels, beta=beta, fixed_rate=section.moving_rate)
@@ -133,6 +161,17 @@ def _refuse_no_period(k: int, level: LevelSection) -> None:
             level.period,
             "an exchange goes both ways at once and needs one period",
             "Set period alone; period_up and period_down are for topology.scheme=messages.",
+        )
+
+
+def _refuse_half_a_period(k: int, level: LevelSection) -> None:
+    missing = [name for name in ("up", "down") if getattr(level, name) is None]
+    if missing:
+        raise BadConfig(
+            f"topology.levels.{k}.period_{missing[0]}",
+            None,
+            "messages go both ways, and each has a period",
+            "Set period_up and period_down, or period for both.",
         )
 
 

@@ -176,6 +176,16 @@ class LevelSection(Section):
         description="where the children are, if hubs: node (one on each), free, or a Ray label key",
     )
 
+    @property
+    def up(self) -> int | None:
+        """Of the children's clock, between what they send to their hub."""
+        return self.period_up or self.period
+
+    @property
+    def down(self) -> int | None:
+        """Of the children's clock, between the one-way messages of their hub."""
+        return self.period_down or self.period
+
 
 def _levels_of_groups(groups: Mapping[Any, Any]) -> list[dict[str, int]]:
     """Levels of such a mapping as torch's HierarchicalModelAverager takes.

@@ -18,6 +18,7 @@ from ray_easgd.elastic import Elastic
 from ray_easgd.elastic_options import ElasticCounts, ElasticOptions
 from ray_easgd.errors import BadConfig
 from ray_easgd.link import Link
+from ray_easgd.one_way import kind_of_tie
 from ray_easgd.parameters import ParameterVector
 from ray_easgd.ports import DataBook, NoData, Reporter
 from ray_easgd.protocol import Interval
@@ -75,7 +76,7 @@ class Slices:
         for k, (start, stop) in enumerate(cut(vector.flat.numel(), shards, fragments)):
             phase = options.period * (k % fragments) // fragments
             self._ties.append(
-                Elastic(
+                kind_of_tie(options.algorithm)(
                     ParameterVector(vector.flat[start:stop], vector.layout),
                     links[k],
                     replace(options, phase=phase),

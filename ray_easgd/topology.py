@@ -102,20 +102,20 @@ def steps_between(levels: Sequence[LevelSection]) -> list[float]:
     """
     if not levels:
         return []
-    steps = [float(levels[-1].period or 1)]
+    steps = [float(levels[-1].up or 1)]
     for level, below in zip(reversed(levels[:-1]), reversed(levels[1:]), strict=True):
-        steps.append(steps[-1] * (level.period or 1) / below.fan_out)
+        steps.append(steps[-1] * (level.up or 1) / below.fan_out)
     return steps[::-1]
 
 
 def hurried(levels: Sequence[LevelSection]) -> str | None:
     """What to tell a person whose periods shrink upwards; None where they do not."""
-    steps = steps_between(levels) if all(level.period for level in levels) else []
+    steps = steps_between(levels) if all(level.up for level in levels) else []
     for k, (upper, lower) in enumerate(pairwise(steps)):
         if upper < lower:
             fewest = levels[k + 1].fan_out
             return (
-                f"topology.levels.{k}.period = {levels[k].period}: hubs meet their parent every "
+                f"topology.levels.{k}.period = {levels[k].up}: hubs meet their parent every "
                 f"{upper:g} gradient steps, more often than their children meet them (every "
                 f"{lower:g}), and carry the same news again. Set it to {fewest} or more: it counts "
                 "the exchanges a hub has served."

@@ -39,7 +39,7 @@ FLOORS = (
     (
         "loops",
         {
-            *{"elastic", "elastic_options", "in_place", "slices"},
+            *{"elastic", "elastic_options", "in_place", "one_way", "slices"},
             *{"edges", "aggregator", "session", "loop", "local", "simulator", "planner"},
         },
     ),

@@ -219,9 +219,9 @@ def test_messages_run_on_a_tree_until_their_seconds_are_over() -> None:
     topology = {"levels": TREE, "scheme": "messages"}
     result = quadratic(topology=topology, stop={"seconds": 100})
     assert (result["virtual_s"], result["num_workers"]) == (pytest.approx(100), 4)
-    assert result["messages"] > 100
+    assert [level["hubs"] for level in result["levels"]] == [1, 2]
+    assert result["exchanges"] > 100
     assert result["second_moment"] < 0.5
-    assert refused(topology=topology).field == "stop.seconds"
 
 
 # -- what is refused ---------------------------------------------------------------------------
@@ -244,14 +244,6 @@ def test_messages_run_on_a_tree_until_their_seconds_are_over() -> None:
         ({"sim": {"szie": 4}}, "simulator.szie", "Did you mean 'simulator.size'?"),
         ({"simulater": {}}, "simulater", "there is no such key"),
         ({"topology": {"scheme": "messages"}}, "topology.levels", "messages run on a tree"),
-        (
-            {
-                "topology": {"scheme": "messages", "levels": TREE},
-                "sim": {"faults": [{"at_s": 1, "kind": "join"}]},
-            },
-            "topology.scheme",
-            "without traces and faults",
-        ),
         ({"fleet": {"workers": 2}, "algorithm": {"name": "sgd"}}, "fleet.workers", "sequential"),
     ],
 )

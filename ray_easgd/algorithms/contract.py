@@ -29,13 +29,14 @@ class Exchange:
     ``elastic``: the moving rate ties ``x`` to ``c``. ``overwrites``: ``x`` is set from ``c``
     rather than moved by a displacement. ``answered``: ``d`` is sent first, and ``x`` moves by the
     center that *shows* it; otherwise both ends move at once by one ``d``, computed from the center
-    pulled before. ``fused``: the compiled pass of ``shared/passes.py`` that is this whole exchange
-    in shared memory, if there is one.
+    pulled before. ``one_way``: to send and to move are two things. ``fused``: the compiled pass of
+    ``shared/passes.py`` that is this whole exchange in shared memory, if there is one.
     """
 
     elastic: ClassVar[bool] = False
     overwrites: ClassVar[bool] = False
     answered: ClassVar[bool] = False
+    one_way: ClassVar[bool] = False
     fused: ClassVar[str] = ""
 
     @property
@@ -74,13 +75,15 @@ class Arrival:
     """What a center step may know of what arrives.
 
     ``child``: whose it is (0 for the sum of a round); ``pushes``: how many are summed in it;
-    ``children``: how many share the hub; ``staleness``: versions since what it was computed from.
+    ``children``: how many share the hub, at which ``moving_rate``; ``staleness``: versions since
+    what it was computed from.
     """
 
     child: int = 0
     pushes: int = 1
     children: int = 1
     staleness: int = 0
+    moving_rate: float = 0.0
 
 
 class CenterStep:

@@ -25,6 +25,7 @@ from ray_easgd.elastic import Elastic
 from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.hub import Hub, HubOptions, options_for
 from ray_easgd.moving_rate import refuse_drift, refuse_runaway
+from ray_easgd.one_way import kind_of_tie
 from ray_easgd.parameters import ParameterVector, Slot
 from ray_easgd.schedules import Constant, Schedule
 from ray_easgd.simulator.clock import Clock
@@ -128,8 +129,8 @@ class Simulation:
         node = min(self.nodes[-1], key=lambda node: len(node.hub.children))
         link = self._wire(node, name)
         vector = ParameterVector(x, (Slot("x", tuple(x.shape), 0, x.numel()),))
-        options = self._tie_options(node.level.period)
-        elastic = Elastic(vector, link, options, self.story, name=name)
+        options = self._tie_options(node.level)
+        elastic = kind_of_tie(self.algorithm)(vector, link, options, self.story, name=name)
         self._note_up(node)
         seeds = np.random.SeedSequence([self.seed, index])
         worker = SimulatedWorker(
@@ -217,7 +218,7 @@ class Simulation:
     def _inner(self, name: str, parent: Node, level: Level) -> Node:
         link = self._wire(parent, name)
         options = self._hub_options(len(self.nodes))
-        tie_options = self._tie_options(parent.level.period)
+        tie_options = self._tie_options(parent.level)
         aggregator = Aggregator(name, options, link, tie_options, self.story)
         node = Node(name, aggregator, level, parent)
         link.on_arrival = lambda: self._resume_hub(node)
@@ -243,10 +244,11 @@ class Simulation:
             traced=True,
         )
 
-    def _tie_options(self, period: int) -> ElasticOptions:
+    def _tie_options(self, level: Level) -> ElasticOptions:
         return ElasticOptions(
             algorithm=self.algorithm,
-            period=period,
+            period=level.period,
+            period_down=level.period_down,
             order=self.order or self.algorithm.order,
             lead=self.lead,
             ledger_seed=self.seed,

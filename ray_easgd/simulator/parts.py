@@ -39,11 +39,13 @@ class Level:
     """One level of a tree: how many children each hub has, and how often a child meets it.
 
     ``period`` counts the child's clock: gradient steps of a worker, pushes served by an
-    aggregator. ``moving_rate`` None takes the hub's own rule, ``cable`` None the simulation's.
+    aggregator; ``period_down`` is that of one-way messages to it, None the same. ``moving_rate``
+    None takes the hub's own rule, ``cable`` None the simulation's.
     """
 
     fan_out: int
     period: int
+    period_down: int | None = None
     moving_rate: float | None = None
     cable: Cable | None = None
 

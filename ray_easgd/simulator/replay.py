@@ -133,5 +133,7 @@ class _Replay:
 
 def _refuse_other_trees(path: str, config: Config) -> None:
     algorithm, levels = algorithm_of(config), config.topology.levels
+    if algorithm.exchange.one_way:
+        raise cannot(path, "one-way messages leave no exchange to compare with")
     if levels[1:] and (algorithm.conserves != "sum" or algorithm.rounds != "none"):
         raise cannot(path, f"of trees only those of easgd and eamsgd can, not {algorithm.name}")

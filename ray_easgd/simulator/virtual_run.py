@@ -10,17 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ray_easgd.algorithms import Algorithm
-from ray_easgd.algorithms.messages import Periods
 from ray_easgd.config import Config
 from ray_easgd.errors import BadConfig
 from ray_easgd.loop import make_local_step, resolve
-from ray_easgd.moving_rate import moving_rate
 from ray_easgd.recipe import algorithm_of, refuse_what_differs_on_the_wire
 from ray_easgd.simulator.fleet import Simulation
-from ray_easgd.simulator.messages import MessageTree
 from ray_easgd.simulator.parts import Level, Pace
 from ray_easgd.simulator.problems import DoubleWell, GammaQuadratic, Problem, Quadratic
 from ray_easgd.simulator.task_problem import TaskProblem
@@ -51,14 +47,7 @@ def simulate(
     refuse_what_differs_on_the_wire(config, "the simulator")
     began = time.perf_counter()
     tell = on_progress or (lambda share, line: None)
-    if config.topology.scheme == "messages":
-        result = _run_messages(config, tell, trace)
-    else:
-        result = _run_exchanges(config, tell, trace)
-    return result | {"wall_s": time.perf_counter() - began}
-
-
-# -- exchanges -------------------------------------------------------------------------------
+    return _run(config, tell, trace) | {"wall_s": time.perf_counter() - began}
 
 
 def make_simulation(config: Config) -> Simulation:
@@ -107,7 +96,7 @@ def make_problem(config: Config) -> Problem:
     return DoubleWell(sigma=sim.sigma, x0=sim.x0, saddle=sim.saddle)
 
 
-def _run_exchanges(config: Config, tell: OnProgress, trace: str | None) -> dict[str, Any]:
+def _run(config: Config, tell: OnProgress, trace: str | None) -> dict[str, Any]:
     simulation, goal = make_simulation(config), _Goal.of(config)
     while not goal.reached(simulation):
         before = simulation.clock.now_s, simulation.num_exchanges, simulation.num_steps
@@ -237,7 +226,12 @@ def _num_workers(config: Config, algorithm: Algorithm) -> int:
 
 def _levels(config: Config) -> tuple[Level, ...]:
     return tuple(
-        Level(fan_out=level.fan_out, period=level.period or 1, moving_rate=level.moving_rate)
+        Level(
+            fan_out=level.fan_out,
+            period=level.up or 1,
+            period_down=level.down,
+            moving_rate=level.moving_rate,
+        )
         for level in config.topology.levels
     )
 
@@ -279,64 +273,3 @@ def _worker(simulation: Simulation, fault: Any) -> Any:
             "Count from 0, in the order of birth.",
         )
     return simulation.workers[fault.worker]
-
-
-# -- messages --------------------------------------------------------------------------------
-
-
-def _run_messages(config: Config, tell: OnProgress, trace: str | None) -> dict[str, Any]:
-    if trace is not None or config.simulator.faults:
-        raise BadConfig(
-            "topology.scheme",
-            "messages",
-            "one-way messages are simulated without traces and faults",
-            "Leave --trace and simulator.faults away, or take topology.scheme=elastic.",
-        )
-    tree, seconds = _message_tree(resolve(config)), config.stop.seconds
-    if seconds is None:
-        raise BadConfig(
-            "stop.seconds", None, "messages have no exchanges to count", "Set virtual seconds."
-        )
-    for k in range(_LOOKS):
-        tree.run(seconds=seconds / _LOOKS)
-        tell((k + 1) / _LOOKS, f"{len(tree.trace):,} messages")
-    root: Tensor = tree.root.x
-    return {
-        "algorithm": config.algorithm.name,
-        "problem": config.simulator.problem,
-        "num_workers": len(tree.leaves),
-        "waits_for": "nobody",
-        "virtual_s": tree.clock.now_s,
-        "messages": len(tree.trace),
-        "center_sha256": fingerprint(root),
-    } | tree.problem.value(root)
-
-
-def _message_tree(config: Config) -> MessageTree:
-    levels, sim, algorithm = config.topology.levels, config.simulator, algorithm_of(config)
-    if not levels:
-        raise BadConfig(
-            "topology.levels", [], "messages run on a tree", "Give levels, as [{fan_out: 4, ...}]."
-        )
-    up = [level.period_up or level.period for level in levels]
-    down = [level.period_down or level.period for level in levels]
-    if None in up or None in down:
-        raise BadConfig(
-            "topology.levels", up, "a level has no period", "Set period, or period_up and _down."
-        )
-    rate = config.algorithm.moving_rate
-    if rate is None:
-        beta = config.algorithm.beta or algorithm.beta
-        rate = moving_rate(beta, levels[-1].fan_out, has_parent=True)
-    momentum = config.algorithm.momentum or 0.0
-    return MessageTree(
-        make_problem(config),
-        tuple(level.fan_out for level in levels),
-        Periods(up=tuple(u or 1 for u in up), down=tuple(d or 1 for d in down)),
-        moving_rate=rate,
-        lr=config.optimizer.lr or algorithm.lr,
-        momentum=momentum if algorithm.local_step == "nesterov" else 0.0,
-        pace=Pace(step_s=sim.step_s, jitter=sim.jitter, random_order=sim.random_order),
-        cable=_cable(config),
-        seed=config.seed,
-    )
