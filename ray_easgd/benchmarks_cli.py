@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
+from ray_easgd import strict_json
 from ray_easgd.seam import actors_module
 
 TRANSPORTS = ("shared_memory", "object_store")
@@ -19,6 +21,10 @@ Ended = tuple[Mapping[str, Any], bool]
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="End with one JSON object on standard output."
+)
+
+out_option = click.option(
+    "--out", type=click.Path(file_okay=False), help="A folder for the pictures and the JSON."
 )
 
 
@@ -124,6 +130,81 @@ def tree(*, as_json: bool, **options: Any) -> Ended:
     """
     measure = actors_module("benchmark.tree")
     return measure.run_tree(measure.TreeOptions(**options), tell=_tell), as_json
+
+
+@benchmark.command()
+@click.option("--n", "sizes", type=count, multiple=True, help="Parameters.  [default: 2.7e6]")
+@click.option(
+    "--gbit", "links", type=float, multiple=True, help="Of each link, each way.  [default: 1, 10]"
+)
+@click.option(
+    "--costs",
+    type=click.Path(dir_okay=False),
+    help="What `benchmark exchange --json` has written.  [default: the README's table]",
+)
+@out_option
+@json_option
+def scale(
+    sizes: tuple[int, ...],
+    links: tuple[float, ...],
+    costs: str | None,
+    out: str | None,
+    *,
+    as_json: bool,
+) -> Ended:
+    """Flat centers and trees of 16 to 4096 workers, in the simulator.
+
+    What a hub has to do for an exchange costs what was measured; nobody computes gradients. It
+    takes about 3 minutes.
+    """
+    from ray_easgd.simulator import scaling, study_plots
+    from ray_easgd.simulator.costs import Costs
+
+    asked: dict[str, Any] = {"sizes": sizes} if sizes else {}
+    if links:
+        asked["bits_per_s"] = tuple(1e9 * link for link in links)
+    measured = Costs.from_file(costs) if costs else Costs.from_readme()
+    found = scaling.scale(scaling.Study(**asked), measured, tell=_tell)
+    return _kept(found, study_plots.draw_scale, out, "scale.json"), as_json
+
+
+@benchmark.command()
+@click.option("--data", help="Default: fashion_mnist where RAY_EASGD_DATA is set, else digits.")
+@click.option("--fan-out", type=click.IntRange(2), default=16, show_default=True)
+@click.option("--steps", type=click.IntRange(20), default=640, show_default=True, help="Of a leaf.")
+@out_option
+@json_option
+def thesis_tree(
+    data: str | None, fan_out: int, steps: int, out: str | None, *, as_json: bool
+) -> Ended:
+    """The thesis's tree of 256 leaves against flat fleets of 16, in the simulator.
+
+    Real gradients of a small network on a virtual clock. It takes about 5 minutes.
+    """
+    from ray_easgd.environment import data_root
+    from ray_easgd.simulator import study_plots, tree_study
+
+    options = tree_study.TreeStudy(
+        data=data or ("fashion_mnist" if data_root() else "digits"),
+        fan_out=fan_out,
+        looks=tree_study.looks_up_to(steps),
+    )
+    found = tree_study.study(options, tell=_tell)
+    return _kept(found, study_plots.draw_tree, out, "thesis-tree.json"), as_json
+
+
+def _kept(
+    found: dict[str, Any],
+    draw: Callable[[dict[str, Any], Path], list[str]],
+    out: str | None,
+    name: str,
+) -> dict[str, Any]:
+    """With ``--out`` the same in a file, and in pictures."""
+    if out is None:
+        return found
+    pictures = draw(found, Path(out))
+    (Path(out) / name).write_text(strict_json.dumps(found), "utf-8")
+    return found | {"pictures": ", ".join(pictures)}
 
 
 def _tell(line: str) -> None:

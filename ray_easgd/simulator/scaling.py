@@ -3,7 +3,7 @@
     rows = scale(Study(), Costs.from_readme())["rows"]
 
 Each row is a fleet of ``ExchangeFleet`` in the shape of a flat center or a tree, watched for a
-while after as long a warm-up. Workers never wait: where a hub cannot follow, exchanges come late.
+while after a warm-up. Workers never wait: where a hub cannot follow, exchanges come late.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ray_easgd.simulator.exchange_fleet import ExchangeFleet, Tier
 from ray_easgd.simulator.port import Edge
 
 _LATENCY_S = 0.5e-3  # one way: half of a trivial actor call's round trip
-_EXCHANGES = 20_000  # of all workers, as many to warm up: so many rounds of the slowest level,
-_FEWEST_ROUNDS, _MOST_ROUNDS = 2, 20  # but these
+_EXCHANGES = 20_000  # of all workers while watched: so many rounds of the slowest level,
+_FEWEST_ROUNDS, _MOST_ROUNDS = 3, 20  # but these
 _KEPT_UP = 0.95  # of the exchanges asked for: served as many, a fleet is not saturated
 
 Row = dict[str, Any]
@@ -42,7 +42,7 @@ class Study:
     what travels between nodes. A flat center's workers are all on other nodes.
     """
 
-    sizes: tuple[int, ...] = (2_700_000, 25_000_000)
+    sizes: tuple[int, ...] = (2_700_000,)
     bits_per_s: tuple[float, ...] = (1e9, 10e9)
     workers: tuple[int, ...] = (16, 64, 256, 1024, 4096)
     fan_outs: tuple[int, ...] = (8, 16, 32)
@@ -117,8 +117,8 @@ def measure(
     tiers = tiers_of(study, shape, workers, near, far)
     asked_s = list(_asked_periods(tiers, study.step_s))
     fleet = ExchangeFleet(tiers=tiers, step_s=study.step_s, seed=study.seed)
-    watched_s = _long_enough(tiers, study.step_s)
-    fleet.run(seconds=watched_s)
+    warm_s, watched_s = _long_enough(tiers, study.step_s)
+    fleet.run(seconds=warm_s)
     before = _look(fleet)
     fleet.run(seconds=watched_s)
     seen = _look(fleet).since(before)
@@ -165,12 +165,16 @@ def _asked_periods(tiers: list[Tier], step_s: float) -> Iterator[float]:
     yield from periods
 
 
-def _long_enough(tiers: list[Tier], step_s: float) -> float:
-    """Whole rounds of the slowest level: seconds."""
+def _long_enough(tiers: list[Tier], step_s: float) -> tuple[float, float]:
+    """To warm up, so that news of each level has reached the root; and to watch: seconds.
+
+    Watched are whole rounds of the slowest level.
+    """
     periods_s = list(_slowest_periods(tiers, step_s))
     round_s = max(periods_s)
     exchanges = math.prod(tier.fan_out for tier in tiers) * round_s / periods_s[0]
-    return round_s * min(_MOST_ROUNDS, max(_FEWEST_ROUNDS, round(_EXCHANGES / exchanges)))
+    watched_s = round_s * min(_MOST_ROUNDS, max(_FEWEST_ROUNDS, round(_EXCHANGES / exchanges)))
+    return 2.0 * sum(periods_s), watched_s
 
 
 def _slowest_periods(tiers: list[Tier], step_s: float) -> Iterator[float]:

@@ -48,7 +48,12 @@ def study(options: TreeStudy, *, tell: Tell = lambda line: None) -> dict[str, An
             fleet.run(seconds=steps - fleet.clock.now_s)
             tested = _tested(fleet.problem.value(fleet.center))
             samples = steps * options.batch_size
-            curves.append({"fleet": name, "samples_per_leaf": samples} | tested)
+            seen: Row = {
+                "samples_per_leaf": samples,
+                "samples": fleet.num_steps * options.batch_size,
+                "root_mb": _root_mb(fleet),
+            }
+            curves.append({"fleet": name} | seen | tested)
         rows.append({"fleet": name} | _summary(fleet))
     return {
         "data": options.data,
@@ -56,6 +61,14 @@ def study(options: TreeStudy, *, tell: Tell = lambda line: None) -> dict[str, An
         "curves": curves,
         "wall_s": time.perf_counter() - began,
     }
+
+
+def looks_up_to(steps: int) -> tuple[int, ...]:
+    """``steps``, half of it, and so on, to 20."""
+    looks = [steps]
+    while looks[0] >= 40:
+        looks.insert(0, looks[0] // 2)
+    return tuple(looks)
 
 
 def contestants(options: TreeStudy) -> dict[str, dict[str, Any]]:
@@ -88,7 +101,6 @@ def contestants(options: TreeStudy) -> dict[str, dict[str, Any]]:
 
 
 def _summary(simulation: Simulation) -> Row:
-    ties = list(_ties_at_root(simulation))
     ages = [
         record.staleness
         for _, hub, record in simulation.records
@@ -98,9 +110,14 @@ def _summary(simulation: Simulation) -> Row:
         "leaves": len(simulation.workers),
         "steps": simulation.num_steps,
         "root_pushes": len(ages),
-        "root_mb": sum(t.counts.bytes_sent + t.counts.bytes_received for t in ties) / 1e6,
         "root_staleness": float(np.mean(ages)) if ages else 0.0,
     }
+
+
+def _root_mb(simulation: Simulation) -> float:
+    """Both ways."""
+    counts = [tie.counts for tie in _ties_at_root(simulation)]
+    return sum(count.bytes_sent + count.bytes_received for count in counts) / 1e6
 
 
 def _ties_at_root(simulation: Simulation) -> Iterator[Elastic]:
