@@ -163,6 +163,24 @@ def test_a_noise_free_tree_contracts_at_the_rate_of_its_map(degree: int) -> None
     assert float(simulation.center) / before == pytest.approx(radius**40, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("eta_h", "expected"), [(0.01, 0.99063), (0.1, 0.907045), (0.5, 0.570543)]
+)
+def test_the_spectral_radius_of_the_thesis_tree(eta_h: float, expected: float) -> None:
+    """mathematics.md, 2.10: 256 leaves, d = 16, alpha = .9 / 17; by power iteration in lockstep."""
+    d, a = 16, 0.9 / 17
+    leaves = np.diag([0.0] * (1 + d) + [1.0] * d**2)
+    exact = max(abs(np.linalg.eigvalsh(np.eye(1 + d + d**2) - a * laplacian(d) - eta_h * leaves)))
+    problem = Quadratic(sigma=0.0, dtype=torch.float64)
+    simulation = tree("easgd_sync", (d, d), (d, 1), problem=problem, rate=a, lr=eta_h)
+    simulation.run(seconds=120.5)
+    before = float(simulation.center)
+    simulation.run(seconds=1)
+    radius = float(simulation.center) / before
+    assert abs(radius - exact) < 1e-10
+    assert radius == pytest.approx(expected, abs=6e-6)
+
+
 def test_the_stationary_variance_of_a_tree_is_that_of_its_map() -> None:
     """S = M S M + eta^2 on the leaves, with M = I - alpha L - eta_h on the leaves."""
     a, eta, d = 0.9 / 5, 0.1, 4
