@@ -181,9 +181,12 @@ def thesis_tree(
 
     Real gradients of a small network on a virtual clock. It takes about 5 minutes.
     """
+    import torch
+
     from ray_easgd.environment import data_root
     from ray_easgd.simulator import study_plots, tree_study
 
+    torch.set_num_threads(1)  # in a network so small, more of them wait for each other
     options = tree_study.TreeStudy(
         data=data or ("fashion_mnist" if data_root() else "digits"),
         fan_out=fan_out,
