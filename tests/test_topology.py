@@ -163,9 +163,7 @@ def test_a_noise_free_tree_contracts_at_the_rate_of_its_map(degree: int) -> None
     assert float(simulation.center) / before == pytest.approx(radius**40, rel=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("eta_h", "expected"), [(0.01, 0.99063), (0.1, 0.907045), (0.5, 0.570543)]
-)
+@pytest.mark.parametrize(("eta_h", "expected"), [(0.01, 0.99063), (0.1, 0.907045), (0.5, 0.570543)])
 def test_the_spectral_radius_of_the_thesis_tree(eta_h: float, expected: float) -> None:
     """mathematics.md, 2.10: 256 leaves, d = 16, alpha = .9 / 17; by power iteration in lockstep."""
     d, a = 16, 0.9 / 17

@@ -23,8 +23,9 @@ from ray_easgd.simulator.exchange_fleet import ExchangeFleet, Tier
 from ray_easgd.simulator.port import Edge
 
 _LATENCY_S = 0.5e-3  # one way: half of a trivial actor call's round trip
-_EXCHANGES = 20_000  # of all workers while watched: so many rounds of the slowest level,
-_FEWEST_ROUNDS, _MOST_ROUNDS = 3, 20  # but these
+_EXCHANGES = 20_000  # of all workers while watched: so many rounds of the slowest level
+_ROOT_EXCHANGES = 40  # or so many at the root: one more or less is not what is measured
+_FEWEST_ROUNDS, _MOST_ROUNDS = 3, 20
 _KEPT_UP = 0.95  # of the exchanges asked for: served as many, a fleet is not saturated
 
 Row = dict[str, Any]
@@ -173,8 +174,8 @@ def _long_enough(tiers: list[Tier], step_s: float) -> tuple[float, float]:
     periods_s = list(_slowest_periods(tiers, step_s))
     round_s = max(periods_s)
     exchanges = math.prod(tier.fan_out for tier in tiers) * round_s / periods_s[0]
-    watched_s = round_s * min(_MOST_ROUNDS, max(_FEWEST_ROUNDS, round(_EXCHANGES / exchanges)))
-    return 2.0 * sum(periods_s), watched_s
+    rounds = max(_EXCHANGES / exchanges, _ROOT_EXCHANGES / tiers[0].fan_out, _FEWEST_ROUNDS)
+    return 2.0 * sum(periods_s), round_s * min(_MOST_ROUNDS, math.ceil(rounds))
 
 
 def _slowest_periods(tiers: list[Tier], step_s: float) -> Iterator[float]:

@@ -33,12 +33,15 @@ def _draw_size(n: int, rows: list[Row], folder: Path) -> str:
             for shape in _all(rows, "shape"):
                 mine = _having(rows, gbit_per_s=link, shape=shape)
                 _line(axes, [r["workers"] for r in mine], [r[key] for r in mine], shape)
-            axes.set(xscale="log", yscale="symlog", xlabel="workers", ylabel=label)
+            least = min(row[key] for row in rows)
+            axes.set(xscale="log", yscale="log" if least > 0 else "symlog")
+            axes.set(xlabel="workers", ylabel=label)
             axes.set_title(f"{link:g} Gbit/s", fontsize=9)
-            axes.set_ylim(bottom=0)
+            if not least:
+                axes.set_ylim(bottom=0)
             axes.set_xticks([r["workers"] for r in mine], [str(r["workers"]) for r in mine])
             axes.minorticks_off()
-    grid[0][0].legend(fontsize=8)
+    _legend(figure, grid[0][0])
     return _saved(figure, folder / f"scale-{n}.png")
 
 
@@ -50,12 +53,13 @@ def draw_tree(found: Row, folder: Path) -> list[str]:
         "samples": "samples of all leaves",
         "root_mb": "over the root's links, MB",
     }
-    for axes, (key, label) in zip(figure.subplots(1, len(keys)), keys.items(), strict=True):
+    panels = figure.subplots(1, len(keys))
+    for axes, (key, label) in zip(panels, keys.items(), strict=True):
         for fleet in _all(found["curves"], "fleet"):
             mine = [row for row in _having(found["curves"], fleet=fleet) if row[key] > 0]
             _line(axes, [r[key] for r in mine], [r["val_accuracy"] for r in mine], fleet)
         axes.set(xscale="log", xlabel=label, ylabel="validation accuracy")
-    axes.legend(fontsize=8)
+    _legend(figure, panels[0])
     return [_saved(figure, folder / "thesis-tree.png")]
 
 
@@ -68,6 +72,12 @@ def _figure(width: float, height: float) -> Figure:
 def _line(axes: Axes, xs: Sequence[float], ys: Sequence[float], label: str) -> None:
     axes.plot(xs, ys, marker="o", markersize=3, linewidth=1.4, label=label)
     axes.grid(visible=True, linewidth=0.4)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Above all panels, where it covers nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9)
 
 
 def _saved(figure: Figure, path: Path) -> str:
