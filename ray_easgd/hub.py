@@ -144,6 +144,25 @@ class Hub:
             checksum = Checksum(vector.numel(), self.options.ledger_seed)
             self._ledger = _Ledger(checksum, checksum(vector), scale=float(vector.abs().sum()))
 
+    def go_on(
+        self,
+        vector: Tensor,
+        layout: Sequence[Slot],
+        state: Mapping[str, Tensor],
+        *,
+        version: Version,
+        steps: int,
+        born: int,
+    ) -> None:
+        """Take a lost hub's place from what was kept of it. ``state`` is what its step remembered.
+
+        ``version`` opens a new epoch; ``born`` is the number of lives there were.
+        """
+        self.adopt(vector, layout)
+        self.state.update(state)
+        self.epoch, self._count = version.epoch, version.count
+        self.steps, self._born = steps, born
+
     def __post_init__(self) -> None:
         if self.options.traced:
             self.trace = []

@@ -64,6 +64,20 @@ class LeaseBook:
         if self.total is not None:
             self.total = max(self.total, total)
 
+    def resume(self, progress: Progress) -> None:
+        """Go on where an earlier run of the same data was: before anything is handed out.
+
+        What it had handed out and nobody had trained on comes first.
+        """
+        assert self._next == Interval(0, 0, 0)
+        self.observe(progress)
+        last = max(progress.seen, default=0)
+        reached = max((stop for _, stop in progress.seen.get(last, ())), default=0)
+        gaps = [Interval(e, 0, self._epoch_stop(e)) for e in range(last)]
+        self.give_back([*gaps, Interval(last, 0, reached)])
+        self._next = Interval(last, reached, reached)
+        self._handed_out = progress.num_distinct + sum(map(len, self._returned))
+
     def release(self, worker: str) -> None:
         """A worker is gone: what it held and no push has carried goes back to the queue."""
         for lease in self._holders.pop(worker, _Holder()).leases:

@@ -7,7 +7,8 @@ data position are one cut.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from ray_easgd.protocol import Interval
 
@@ -116,6 +117,24 @@ class Progress:
         for epoch, repeated in other.repeated.items():
             self.repeated[epoch] = max(repeated, self.repeated.get(epoch, 0))
         self.num_repeated = sum(self.repeated.values())
+
+    def as_record(self) -> dict[str, Any]:
+        """Of JSON's types: per epoch the ranges seen, and how many arrived more than once."""
+        return {
+            "seen": {str(epoch): [list(r) for r in seen] for epoch, seen in self.seen.items()},
+            "repeated": {str(epoch): count for epoch, count in self.repeated.items() if count},
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Progress:
+        """What ``as_record`` gave."""
+        progress = cls()
+        for epoch, ranges in record["seen"].items():
+            progress.add(Interval(int(epoch), start, stop) for start, stop in ranges)
+        for epoch, count in record["repeated"].items():
+            progress.repeated[int(epoch)] = count
+            progress.num_repeated += count
+        return progress
 
     def copy(self) -> Progress:
         """As it is now, untouched by what is added later."""

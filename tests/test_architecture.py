@@ -30,7 +30,17 @@ FLOORS = (
     (
         "machines and I/O",
         {
-            *{"hub", "shared", "shared_hub", "child", "link", "leases", "events", "recipe"},
+            *{
+                "hub",
+                "shared",
+                "shared_hub",
+                "saved_hub",
+                "child",
+                "link",
+                "leases",
+                "events",
+                "recipe",
+            },
             *{"wire", "staging", "telling", "apart", "intake"},
             *{"storage", "checkpoint", "run_folder", "tensorboard_curves"},
         },

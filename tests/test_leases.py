@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -171,3 +172,38 @@ def test_a_lease_splits_into_even_batches(start: int, length: int, batch_size: i
     assert merge(batches) == (lease,)
     assert max(map(len, batches)) <= batch_size
     assert max(map(len, batches)) - min(map(len, batches)) <= 1
+
+
+@given(
+    total=st.integers(1, 400),
+    before=st.integers(0, 40),
+    lost=st.sets(st.integers(0, 40)),
+    batch_size=st.integers(1, 20),
+)
+def test_a_resumed_queue_hands_out_exactly_what_is_missing(
+    total: int, before: int, lost: set[int], batch_size: int
+) -> None:
+    book, progress = LeaseBook(num_samples=100, batch_size=batch_size, total=total), Progress()
+    for k in range(before):
+        lease = book.lease("w", backup=False)
+        if lease is not None and k not in lost:
+            work(book, progress, lease)
+    record = json.loads(json.dumps(progress.as_record()))
+    again = LeaseBook(num_samples=100, batch_size=batch_size, total=total)
+    again.resume(Progress.from_record(record))
+    assert again.done == book.done
+    while (lease := again.lease("another")) is not None:
+        work(again, progress, lease)
+    assert again.done
+    assert progress.num_distinct == total
+    assert progress.num_repeated == 0
+    assert again.num_missed == 0
+
+
+def test_a_record_of_progress_keeps_what_was_repeated() -> None:
+    progress = Progress()
+    progress.add([Interval(0, 0, 10), Interval(0, 5, 12), Interval(3, 1, 2)])
+    again = Progress.from_record(json.loads(json.dumps(progress.as_record())))
+    assert again.seen == progress.seen
+    assert (again.num_distinct, again.num_repeated) == (13, 5)
+    assert again.repeated[0] == 5
