@@ -25,7 +25,7 @@ def draw_scale(found: Row, folder: Path) -> list[str]:
 
 
 def _draw_size(n: int, rows: list[Row], folder: Path) -> str:
-    links = _all(rows, "gbit_per_s")
+    links, workers = _all(rows, "gbit_per_s"), _all(rows, "workers")
     figure = _figure(4.4 * len(_PANELS), 3.4 * len(links))
     grid = figure.subplots(len(links), len(_PANELS), squeeze=False)
     for across, link in zip(grid, links, strict=True):
@@ -39,7 +39,7 @@ def _draw_size(n: int, rows: list[Row], folder: Path) -> str:
             axes.set_title(f"{link:g} Gbit/s", fontsize=9)
             if not least:
                 axes.set_ylim(bottom=0)
-            axes.set_xticks([r["workers"] for r in mine], [str(r["workers"]) for r in mine])
+            axes.set_xticks(workers, [f"{count:,}" for count in workers])
             axes.minorticks_off()
     _legend(figure, grid[0][0])
     return _saved(figure, folder / f"scale-{n}.png")
