@@ -23,6 +23,7 @@ from actors.process import settle_in
 from ray_easgd.hub import HubOptions
 from ray_easgd.parameters import Slot
 from ray_easgd.protocol import Interval, PushHeader, PushReply, SnapshotHeader, WireFormat
+from ray_easgd.saved_hub import SavedHub
 from ray_easgd.shared_hub import Place, SharedHub
 from ray_easgd.trace import Record
 from ray_easgd.wire import warm_up
@@ -160,6 +161,17 @@ class Center:
         served in time.
         """
         return self._slices[part].pull_shown(incarnation, sequence, wire_format)
+
+    @ray.method(concurrency_group="data")
+    def save(self) -> list[SavedHub]:
+        """All that the slices are, for a checkpoint."""
+        return [part.save() for part in self._slices]
+
+    @ray.method(concurrency_group="data")
+    def resume(self, saved: Sequence[SavedHub], layout: Sequence[Slot]) -> None:
+        """Go on from a checkpoint; nobody has joined yet."""
+        for part, hub in zip(self._slices, saved, strict=True):
+            part.resume(hub, layout)
 
     @ray.method(concurrency_group="data")
     def pull_judged(self) -> Published:

@@ -99,7 +99,9 @@ class Controller:
         total_samples: int | None,
         bounded: bool,
         num_hubs: int = 0,
+        progress: Progress | None = None,
     ) -> None:
+        self._progress = progress
         self._run, self._centers = run, centers
         self._total, self._bounded = total_samples, bounded
         self._lock = Lock()
@@ -119,6 +121,8 @@ class Controller:
             total = self._total if self._bounded else epochs * num_samples
             if self._book is None:
                 self._book = LeaseBook(num_samples=num_samples, batch_size=batch_size, total=total)
+                if self._progress is not None:
+                    self._book.resume(self._progress)
             elif self._book.num_samples != num_samples:
                 raise ValueError(
                     f"session.data got a data set of {num_samples} samples, but this run shares "
@@ -226,6 +230,7 @@ def start_controller(
     bounded: bool,
     num_hubs: int = 0,
     num_waiting: int = 16,
+    progress: Progress | None = None,
 ) -> ActorProxy[Controller]:
     """Start the controller's actor.
 
@@ -233,6 +238,7 @@ def start_controller(
     that ``session.data`` was asked for. ``max_restarts=0``: it would come back without its lease
     book. ``max_concurrency``: a worker's question does not queue behind the driver's.
     ``num_hubs``: aggregators that workers may be posted to, ``num_waiting``: who may wait for one.
+    ``progress``: what a run that is resumed has seen.
     """
     return as_actor(
         Controller,
@@ -242,4 +248,4 @@ def start_controller(
         max_restarts=0,
         max_concurrency=4,
         concurrency_groups={"waiting": num_waiting, "control": 1},
-    ).remote(run, centers, total_samples, bounded, num_hubs)
+    ).remote(run, centers, total_samples, bounded, num_hubs, progress)

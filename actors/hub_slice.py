@@ -26,6 +26,7 @@ from ray_easgd.protocol import (
     Version,
     WireFormat,
 )
+from ray_easgd.saved_hub import SavedHub, resume, save
 from ray_easgd.shared_hub import Place, SharedHub
 from ray_easgd.trace import Record
 from ray_easgd.wire import Payload
@@ -166,6 +167,16 @@ class HubSlice:
             self._moved.wait_for(lambda: self._hub.shows(incarnation, sequence))
             plain = wire_format == "float32"
             return self._publish() if plain else self._publish_coded(wire_format)
+
+    def save(self) -> SavedHub:
+        """All that the slice is, as one cut."""
+        with self._moved:
+            return save(self._hub)
+
+    def resume(self, saved: SavedHub, layout: Sequence[Slot]) -> None:
+        """Go on as that hub; nobody has joined yet."""
+        with self._moved:
+            resume(self._hub, saved, layout)
 
     def pull_judged(self) -> Published:
         """What is tested and kept: the newest snapshot, or the average that the method keeps."""

@@ -19,6 +19,7 @@ from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.edges import hub_options, tie_options
 from ray_easgd.errors import BadStorage, HubLost
+from ray_easgd.resumption import Resumption
 from ray_easgd.topology import HubSpot, tree_of
 from ray_easgd.trace import CENTER, Record
 
@@ -96,6 +97,13 @@ class Hubs:
                 "a run of this name is going on on this cluster",
                 "Choose another run.name, or end that run first.",
             ) from error
+
+    def go_on(self, resumed: Resumption) -> None:
+        """The center takes up what a checkpoint holds, before anybody joins."""
+        per = self.config.exchange.fragments
+        for k, center in enumerate(self.centers):
+            parts = resumed.hubs[k * per : (k + 1) * per]
+            ray.get(center.resume.remote(parts, resumed.layout))
 
     @property
     def num_leaves(self) -> int:

@@ -10,19 +10,20 @@ from ray.exceptions import RayError, RayTaskError
 
 from actors.cluster import gpus_per_worker
 from actors.controller import Note, start_controller
-from actors.evaluator import Evaluation, whole
+from actors.evaluator import Evaluation
 from actors.fleet import Fleet, explain
 from actors.hub_slice import joined
 from actors.hubs import Hubs
 from actors.judge import Judge
+from actors.keeper import Keeper
 from actors.lifecycle import end_process
 from actors.sight import Sight
 from actors.worker import Program, Seat
 from ray_easgd.algorithms import Algorithm
-from ray_easgd.checkpoint import write_checkpoint
 from ray_easgd.config import Config
 from ray_easgd.display import Display, Progress
-from ray_easgd.errors import HubLost
+from ray_easgd.errors import HubLost, Superseded
+from ray_easgd.resumption import Resumption
 from ray_easgd.run_folder import Event, Metric, RunFolder
 from ray_easgd.sections import StopSection
 from ray_easgd.topology import hurried
@@ -53,10 +54,12 @@ class Run:
         began_at: float,
         num_workers: int,
         trace: TraceFile | None = None,
+        resumed: Resumption | None = None,
     ) -> None:
         self.program, self.config, self.algorithm = program, config, algorithm
         self.folder, self.display, self.began_at = folder, display, began_at
-        self.sight = Sight()
+        self.sight, self.resumed = Sight(), resumed
+        self._trained_before_s = resumed.trained_s if resumed else 0.0
         self.num_workers, self._trace = num_workers, trace
         self._name = folder.name
         self._beside: dict[str, Any] = {}
@@ -68,6 +71,10 @@ class Run:
         self.trained_s = 0.0
         self.ledger_error: float | None = None
         self._start_actors()
+        self._zero_at = began_at - folder.reopen()
+        self._keeper = Keeper(
+            folder, config, algorithm.name, tell=self._tell, trained_s=self._since_first_step
+        )
         self._fleet = Fleet(
             run=self._name,
             num_cpus=config.fleet.cpus_per_worker,
@@ -90,6 +97,8 @@ class Run:
             traced=self._trace is not None,
         )
         self.centers = self._hubs.centers
+        if self.resumed is not None:
+            self._hubs.go_on(self.resumed)
         self._controller = start_controller(
             self._name,
             self.centers,
@@ -97,6 +106,7 @@ class Run:
             bounded=stop != StopSection(),
             num_hubs=self._hubs.num_leaves,
             num_waiting=max(16, 2 * self.num_workers),
+            progress=self.resumed.progress if self.resumed else None,
         )
         self._hubs.start(self._controller)
         self._judge = None
@@ -116,6 +126,8 @@ class Run:
         for index in range(self.num_workers):
             self._fleet.start(self._seat(index))
         self._tell("started", f"{self.num_workers} workers, {self.algorithm.name}")
+        if self.resumed is not None:
+            self._tell("resumed", f"goes on from {self.resumed.path}: {self.resumed.summary}")
         if warning := hurried(self.config.topology.levels):
             self._tell("warning", warning)
 
@@ -126,6 +138,8 @@ class Run:
             self._look(wait=False)
             if self._judge is not None and self.sight.hub and self.sight.hub.version.count:
                 self._judge.look()
+            if self.has_center:
+                self._keeper.look(self.centers)
         self._wind_down()
         self._fleet.kill()  # nobody moves the center any more
         self._look()
@@ -146,30 +160,12 @@ class Run:
             if not self.has_center:
                 return None
             self._end_trace()
-            shards = self._judged()
-            layout = self._ask(self.centers[0].layout.remote())
             if self.config.exchange.ledger:
                 gaps = [self._ask(center.ledger_error.remote()) for center in self.centers]
                 self.ledger_error = max((gap for gap in gaps if gap is not None), default=None)
-            array = whole(shards)
-        except HubLost:
+            return self._keeper.last(self.centers, self._beside)
+        except (HubLost, RayError, Superseded):
             return None
-        header = shards[0][0]
-        return write_checkpoint(
-            self.folder,
-            header.version.count,
-            vector=array,
-            layout=layout,
-            manifest={
-                "version": [header.version.epoch, header.version.count],
-                "algorithm": self.algorithm.name,
-                "model": self.config.model,
-                "data": self.config.data,
-                "samples": sum(header.samples for header, _ in shards),
-                "steps": header.steps,
-            },
-            extra=self._beside,
-        )
 
     @property
     def has_center(self) -> bool:
@@ -275,7 +271,7 @@ class Run:
 
     def _note_evaluation(self, evaluation: Evaluation) -> None:
         self.sight.evaluations.append(evaluation)
-        now = time.time() - self.began_at
+        now = time.time() - self._zero_at
         self._metrics.extend(
             Metric(
                 time_s=now,
@@ -298,7 +294,7 @@ class Run:
                 self.sight.reported[note.name] = note.value
             self._metrics.append(
                 Metric(
-                    time_s=note.at - self.began_at,
+                    time_s=note.at - self._zero_at,
                     samples=samples,
                     source="user" if note.user else note.source,
                     step=note.step,
@@ -329,7 +325,7 @@ class Run:
             self._trace.end(header.version, self._ask(vector))
 
     def _tell(self, kind: str, message: str, *, source: str = "driver", **details: Any) -> None:
-        now = time.time() - self.began_at
+        now = time.time() - self._zero_at
         event = Event(time_s=now, kind=kind, source=source, message=message, details=details)
         self.folder.write_events([event])
         self.display.event(message)
@@ -340,7 +336,7 @@ class Run:
         return Seat(
             name=f"worker-{index}",
             index=index,
-            life=1,
+            life=1 + (self.resumed.born if self.resumed else 0),
             config=self.config,
             algorithm=self.algorithm,
             program=self.program,
@@ -380,12 +376,12 @@ class Run:
         if self._training_since is None and self.sight.first_step_at is not None:
             self._training_since = time.monotonic()
         since = self._training_since
-        return 0.0 if since is None else time.monotonic() - since
+        return 0.0 if since is None else self._trained_before_s + time.monotonic() - since
 
     def _since_first_step(self) -> float:
         """Seconds since the first step, by the clock of the worker that took it."""
         first = self.sight.first_step_at
-        return 0.0 if first is None else max(0.0, time.time() - first)
+        return 0.0 if first is None else self._trained_before_s + max(0.0, time.time() - first)
 
     def _progress(self) -> Progress:
         sight, stop = self.sight, self.config.stop

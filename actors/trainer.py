@@ -18,19 +18,22 @@ from actors.cluster import (
 from actors.run import Run
 from actors.sight import worker_node
 from actors.worker import Program
+from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.display import Display, make_display
-from ray_easgd.errors import BadConfig, TrainingFailedError
+from ray_easgd.errors import BadConfig, BadStorage, Superseded, TrainingFailedError
 from ray_easgd.loop import make_local_step, resolve, resolve_exchange
 from ray_easgd.recipe import algorithm_of, refuse_what_differs_on_the_wire
 from ray_easgd.report import write_report
 from ray_easgd.result import Result
+from ray_easgd.resumption import found
 from ray_easgd.run_folder import RunFolder
 from ray_easgd.task import Task
 from ray_easgd.trace import TraceFile
 
 _DEFAULT_EPOCHS = 10
 _DEFAULT_FEWEST_SAMPLES = 60_000
+_OF_THE_RECORD = ("status", "checkpoint", "tree", "error")  # beside the metrics in result.json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,23 +107,46 @@ class ElasticTrainer:
             refuse_unknown_placement(config)
             name = config.run.name or _fresh_name(config)
             config = _updated(config, "run", name=name)
-            with (
-                RunFolder.create(config.run.storage, name) as folder,
-                display or make_display() as shown,
-                _trace(trace, config, self.program) as kept,
-            ):
-                folder.write_config(config.to_yaml())
-                run = Run(
-                    self.program,
-                    config,
-                    algorithm,
-                    folder=folder,
-                    display=shown,
-                    began_at=began_at,
-                    num_workers=num_workers,
-                    trace=kept,
-                )
-                return _carry_out(run)
+            with display or make_display() as shown, _folder(config) as folder:
+                if (ended := _finished(folder, config)) is not None:
+                    shown.event(
+                        f"{name} is finished already; this is its result. To train anew choose "
+                        "another run.name, to train on raise what stops it."
+                    )
+                    return ended
+                return self._train(config, algorithm, folder, shown, began_at, trace)
+
+    def _train(
+        self,
+        config: Config,
+        algorithm: Algorithm,
+        folder: RunFolder,
+        shown: Display,
+        began_at: float,
+        trace: str | None,
+    ) -> Result:
+        resumed = found(folder, config, algorithm.name, shown.event)
+        if resumed is not None and trace is not None:
+            raise BadStorage(
+                "--trace",
+                trace,
+                "a trace begins with the run, and this one is resumed",
+                "Leave --trace away, or choose another run.name.",
+            )
+        with _trace(trace, config, self.program) as kept:
+            run = Run(
+                self.program,
+                config,
+                algorithm,
+                folder=folder,
+                display=shown,
+                began_at=began_at,
+                num_workers=config.fleet.bounds[0] if config.fleet.bounds else 1,
+                trace=kept,
+                resumed=resumed,
+            )
+            folder.write_config(config.to_yaml())
+            return _carry_out(run)
 
     def _refuse_what_a_tree_has_not(self) -> None:
         topology = self.config.topology
@@ -151,6 +177,25 @@ class ElasticTrainer:
             samples = max(_DEFAULT_EPOCHS * len(opened.data.train), _DEFAULT_FEWEST_SAMPLES)
             return _updated(config, "stop", samples=samples)
         return config
+
+
+def _folder(config: Config) -> RunFolder:
+    """Of the run of that name, whether it is there or not."""
+    assert config.run.name is not None
+    storage, name = config.run.storage, config.run.name
+    return RunFolder.find(storage, name) or RunFolder.create(storage, name)
+
+
+def _finished(folder: RunFolder, config: Config) -> Result | None:
+    """The result of a run that has ended as it was asked to, and is asked for no more."""
+    record = folder.read_result()
+    if record is None or record["status"] != "finished":
+        return None
+    asked = Config.from_yaml(folder.read_config()).stop
+    if config.stop != asked:
+        return None
+    metrics = {k: v for k, v in record.items() if k not in _OF_THE_RECORD}
+    return Result(metrics=metrics, path=folder.path, checkpoint=record["checkpoint"])
 
 
 def _trace(
@@ -195,8 +240,9 @@ def _finish(
     run.write()
     metrics = summarize(run)
     record = metrics | {"status": status, "checkpoint": checkpoint, "tree": _tree(run)}
-    run.folder.write_result(record | {"error": str(error) if error else None})
-    write_report(run.folder)
+    if not isinstance(error, Superseded):  # the folder is another's
+        run.folder.write_result(record | {"error": str(error) if error else None})
+        write_report(run.folder)
     return Result(metrics=metrics, path=run.folder.path, checkpoint=checkpoint, error=error)
 
 
@@ -236,7 +282,7 @@ def summarize(run: Run) -> dict[str, Any]:
             "best_test_accuracy": max((e.test_accuracy for e in evaluations), default=None),
             "samples_repeated": sight.repeated,
             "samples_missed": sight.book.missed,
-            "resumed_from": None,
+            "resumed_from": run.resumed.path if run.resumed else None,
         }
         | ({} if run.ledger_error is None else {"ledger_error": run.ledger_error})
     )

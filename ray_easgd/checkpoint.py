@@ -1,6 +1,7 @@
 """Checkpoints: the center's vector as named tensors, in files without pickle.
 
     checkpoints/N/center.safetensors   one tensor a parameter, and whatever else was given
+    checkpoints/N/state.safetensors    what only a resumed run needs, where there is such a thing
     checkpoints/N/manifest.json        the layout, the caller's words, each file's size and SHA-256
 
 The manifest is written last: a folder without one is not a checkpoint, so a writer that dies
@@ -10,7 +11,7 @@ half-way leaves nothing that could be taken for one. Tensors come back bit for b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     _Layout = Sequence[Mapping[str, Any]]  # as a manifest holds it
 
-FOLDER, MANIFEST, CENTER = "checkpoints", "manifest.json", "center.safetensors"
+FOLDER, MANIFEST = "checkpoints", "manifest.json"
+CENTER, STATE = "center.safetensors", "state.safetensors"
 
 
 class Slot(Protocol):
@@ -49,6 +51,7 @@ class Checkpoint:
     manifest: dict[str, Any]  # the caller's, and ``number``, ``layout``, ``files``
     tensors: dict[str, NDArray[Any]]  # every tensor by name, the extra ones included
     vector: NDArray[np.float32]  # (n,)
+    state: dict[str, NDArray[Any]]
 
 
 def write_checkpoint(
@@ -59,19 +62,25 @@ def write_checkpoint(
     layout: Sequence[Slot],
     manifest: Mapping[str, object],
     extra: Mapping[str, NDArray[Any]] | None = None,
+    state: Mapping[str, NDArray[Any]] | None = None,
 ) -> str:
     """Write checkpoint ``number`` of a run and return its path.
 
     ``vector``, float32 of shape (n,), is cut into tensors by ``layout``, whose slots cover it
-    without gap or overlap. ``extra`` holds tensors outside it: buffers, frozen parameters.
+    without gap or overlap. ``extra`` holds tensors outside it: buffers, frozen parameters;
+    ``state`` what a model has no use for.
     """
     from safetensors.numpy import save
 
-    data = save(_cut(vector, layout) | _fresh(extra or {}, layout))
+    files = {CENTER: save(_cut(vector, layout) | _fresh(extra or {}, layout))}
+    if state:
+        files[STATE] = save({name: _contiguous(tensor) for name, tensor in state.items()})
     place = folder.place.child(FOLDER).child(str(number))
     place.delete(MANIFEST)  # a rollback may reach this number again: not half old, half new
-    place.write(CENTER, data)
-    own = {"number": number, "layout": _described(layout), "files": {CENTER: _fingerprint(data)}}
+    for name, data in files.items():
+        place.write(name, data)
+    fingerprints = {name: _fingerprint(data) for name, data in files.items()}
+    own = {"number": number, "layout": _described(layout), "files": fingerprints}
     place.write(MANIFEST, strict_json.dumps({**manifest, **own}, indent=2).encode())
     return place.shown
 
@@ -88,16 +97,48 @@ def read_checkpoint(path: str) -> Checkpoint:
     files = {name: _read_whole(place, name, is_) for name, is_ in manifest["files"].items()}
     layout = manifest["layout"]
     tensors = _in_order(load(files[CENTER]), layout)
-    return Checkpoint(manifest=manifest, tensors=tensors, vector=_join(tensors, layout))
+    return Checkpoint(
+        manifest=manifest,
+        tensors=tensors,
+        vector=_join(tensors, layout),
+        state=load(files[STATE]) if STATE in files else {},
+    )
 
 
 def latest_checkpoint(folder: RunFolder) -> str | None:
     """The path of a run's newest whole checkpoint, or None."""
+    return next((place.shown for _, place in _written(folder)), None)
+
+
+def newest_whole(folder: RunFolder, tell: Callable[[str], None]) -> tuple[str, Checkpoint] | None:
+    """The newest checkpoint that can be read, and its path; ``tell`` of each that cannot.
+
+    One that cannot is no checkpoint any more, so that the next of its number finds its place free.
+    """
+    for _, place in _written(folder):
+        try:
+            return place.shown, read_checkpoint(place.shown)
+        except BadStorage as error:
+            tell(f"{error.value}: {error.problem}; the checkpoint before it is used.")
+            place.delete(MANIFEST)
+    return None
+
+
+def keep_newest(folder: RunFolder, number: int) -> None:
+    """Delete all checkpoints but so many."""
+    for _, place in list(_written(folder))[number:]:
+        place.delete(MANIFEST)  # first: from here on it is none
+        for name in (CENTER, STATE):
+            place.delete(name)
+
+
+def _written(folder: RunFolder) -> Iterator[tuple[int, Place]]:
+    """Those with a manifest, newest first."""
     place = folder.place.child(FOLDER)
     numbers = sorted((int(name) for name in place.names("") if name.isdecimal()), reverse=True)
-    whole = (n for n in numbers if place.exists(f"{n}/{MANIFEST}"))
-    newest = next(whole, None)
-    return None if newest is None else place.child(str(newest)).shown
+    for number in numbers:
+        if place.exists(f"{number}/{MANIFEST}"):
+            yield number, place.child(str(number))
 
 
 def _cut(vector: NDArray[np.float32], layout: Sequence[Slot]) -> dict[str, NDArray[Any]]:
@@ -117,11 +158,15 @@ def _check_cover(vector: NDArray[np.float32], layout: Sequence[Slot]) -> None:
 
 def _fresh(extra: Mapping[str, NDArray[Any]], layout: Sequence[Slot]) -> dict[str, NDArray[Any]]:
     """The extra tensors, contiguous as safetensors needs them, under names of their own."""
-    import numpy as np
-
     clash = extra.keys() & {slot.name for slot in layout}
     assert not clash, f"extra tensors named as parameters: {sorted(clash)}"
-    return {name: np.asarray(tensor, order="C") for name, tensor in extra.items()}
+    return {name: _contiguous(tensor) for name, tensor in extra.items()}
+
+
+def _contiguous(tensor: NDArray[Any]) -> NDArray[Any]:
+    import numpy as np
+
+    return np.asarray(tensor, order="C")
 
 
 def _described(layout: Sequence[Slot]) -> list[dict[str, object]]:

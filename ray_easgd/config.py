@@ -69,6 +69,11 @@ class Config(Section):
             _assign(values, word)
         return cls.build(values)
 
+    @classmethod
+    def from_yaml(cls, text: str) -> Config:
+        """What ``to_yaml`` gave."""
+        return cls.build(yaml.safe_load(text) or {})
+
     def to_yaml(self) -> str:
         """All keys, defaults filled in; reading it back gives the same configuration."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

@@ -11,6 +11,7 @@
         ├── WorkerFailed          the user's own code raised inside a worker
         ├── FleetLost             every worker is gone and none can be replaced
         ├── HubLost               the center's process is gone
+        ├── Superseded            another driver has taken over the run
         └── Diverged              a worker met non-finite numbers again and again
 
 ``args`` always equal the constructor's arguments, so each error crosses a process boundary as
@@ -103,6 +104,20 @@ class HubLost(TrainingFailedError):
         return (
             f"{self.hub} is gone ({self.cause}), and with it what no checkpoint holds. "
             "See its log in Ray's dashboard, and run again."
+        )
+
+
+class Superseded(TrainingFailedError):
+    """Another driver goes on with this run: what this one wrote now would be mixed with its."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"another driver has taken over the run in {self.path}; this one has ended and wrote "
+            "nothing more there. Two at once need names of their own: set run.name."
         )
 
 

@@ -93,6 +93,22 @@ class RunFolder:
         folder._next_part = _part_number(parts[-1]) + 1 if parts else 0
         return folder
 
+    @classmethod
+    def find(cls, storage: str, name: str) -> RunFolder | None:
+        """The folder of the run of that name, if there is one."""
+        _check_name(name)
+        place = _reach(storage).child(name)
+        there = place.exists(EVENTS) or place.exists(CONFIG)
+        return cls.open(place.shown) if there else None
+
+    def reopen(self) -> float:
+        """A run goes on: how it ended before is forgotten. Returns how far its clock had come."""
+        self.place.delete(RESULT)
+        times = [event["time_s"] for event in self.read_events()]
+        if parts := self._parts():
+            times += _times(self.place.read(f"{METRICS}/{parts[-1]}"))
+        return max(times, default=0.0)
+
     @property
     def path(self) -> str:
         """Where it is: an absolute path, or a URI."""
@@ -243,6 +259,14 @@ def _to_parquet(metrics: Sequence[Metric]) -> bytes:
     buffer = io.BytesIO()
     parquet.write_table(pyarrow.table(columns, schema=schema), buffer)
     return buffer.getvalue()
+
+
+def _times(part: bytes) -> list[float]:
+    from pyarrow import parquet
+
+    table = parquet.read_table(io.BytesIO(part), columns=["time_s"])
+    times: list[float] = table.column("time_s").to_pylist()
+    return times
 
 
 def _part_number(part: str) -> int:

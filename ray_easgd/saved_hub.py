@@ -28,7 +28,7 @@ class SavedHub:
     """``vector`` of shape (n,), ``version``, ``steps`` and data (``progress``) of one moment.
 
     ``state`` is what its center step remembers, ``living`` the lives that it remembers for, and
-    ``born`` how many there were.
+    ``born`` how many there were. ``judged``: the average to be tested, where there is one.
     """
 
     vector: NDArray[np.float32]
@@ -38,6 +38,7 @@ class SavedHub:
     living: tuple[int, ...]
     born: int
     state: Mapping[str, NDArray[Any]]
+    judged: NDArray[np.float32] | None = None
 
     def as_record(self) -> dict[str, Any]:
         """All but the arrays, of JSON's types."""
@@ -72,6 +73,7 @@ class SavedHub:
 def save(hub: Hub) -> SavedHub:
     """Of a hub that has a vector, under its owner's lock. Arrays are copies."""
     snapshot = hub.snapshot()  # first: it takes in what children did in the hub's memory
+    judged = hub.judged
     return SavedHub(
         vector=snapshot.vector.numpy(),
         version=snapshot.header.version,
@@ -80,6 +82,7 @@ def save(hub: Hub) -> SavedHub:
         living=tuple(hub.children),
         born=hub.born,
         state={name: value.detach().cpu().numpy().copy() for name, value in hub.state.items()},
+        judged=None if judged is hub.vector or judged is None else judged.numpy().copy(),
     )
 
 

@@ -303,6 +303,11 @@ class RunSection(Section):
         default="~/ray-easgd", description="a path, or a URI that pyarrow's fs knows"
     )
 
+    checkpoint_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=60.0, description="seconds between checkpoints; 0: one when it ends"
+    )
+    keep: Count = Field(default=3, description="checkpoints that are kept, the newest")
+
     @field_validator("name", mode="before")
     @classmethod
     def _a_number_is_a_name_too(cls, value: Any) -> Any:

@@ -42,7 +42,7 @@ FLOORS = (
                 "recipe",
             },
             *{"wire", "staging", "telling", "apart", "intake"},
-            *{"storage", "checkpoint", "run_folder", "tensorboard_curves"},
+            *{"storage", "checkpoint", "resumption", "run_folder", "tensorboard_curves"},
         },
     ),
     ("what is learned", {"data", "models", "task", "evaluate"}),

@@ -1,0 +1,108 @@
+"""The driver's side of checkpoints: when to write one, in the background, and the last one.
+
+What is written is one cut: each slice's vector, its data and what its center step remembers, taken
+under the slice's lock. A checkpoint that cannot be written is reported; training goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import ray
+
+from ray_easgd.checkpoint import keep_newest, write_checkpoint
+from ray_easgd.config import Config
+from ray_easgd.resumption import Sitting, described, state_of
+from ray_easgd.run_folder import RunFolder
+from ray_easgd.saved_hub import SavedHub
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+    from ray_easgd.parameters import Slot
+
+Tell = Callable[[str, str], None]
+
+
+class Keeper:
+    """Writes checkpoints of the center into a run's folder. ``tell`` takes kind and message."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: Config,
+        algorithm: str,
+        *,
+        tell: Tell,
+        trained_s: Callable[[], float],
+    ) -> None:
+        self._folder, self._config, self._algorithm = folder, config, algorithm
+        self._tell, self._trained_s = tell, trained_s
+        self._sitting = Sitting(folder)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._asked: list[ObjectRef[Any]] = []
+        self._writing: Future[str] | None = None
+        self._due = time.monotonic() + config.run.checkpoint_s
+
+    def look(self, centers: Sequence[Any]) -> None:
+        """Begin what is due, and take in what is done. Never waits. Raises Superseded."""
+        if self._writing is not None:
+            if self._writing.done():
+                self._take()
+            return
+        if not self._asked:
+            if self._config.run.checkpoint_s and time.monotonic() >= self._due:
+                self._asked = _ask(centers)
+            return
+        if not ray.wait(self._asked, num_returns=len(self._asked), timeout=0)[1]:
+            asked, self._asked = self._asked, []
+            self._writing = self._thread.submit(self._write, asked, {})
+
+    def last(self, centers: Sequence[Any], beside: Mapping[str, Any]) -> str:
+        """Write the center as it is now, with what a model needs ``beside`` it; the path.
+
+        Raises RayError where the center is gone, OSError where it cannot be written, Superseded.
+        """
+        if self._writing is not None:
+            self._writing.exception()  # one after the other
+            self._writing = None
+        return self._write(_ask(centers), beside)
+
+    def _take(self) -> None:
+        assert self._writing is not None
+        writing, self._writing = self._writing, None
+        self._due = time.monotonic() + self._config.run.checkpoint_s
+        try:
+            writing.result()
+        except OSError as error:
+            self._tell(
+                "checkpoint_failed",
+                f"no checkpoint could be written ({error}); training goes on, and the next one is "
+                f"due in {self._config.run.checkpoint_s:g} s",
+            )
+
+    def _write(self, asked: list[ObjectRef[Any]], beside: Mapping[str, Any]) -> str:
+        layout: tuple[Slot, ...]
+        layout, *parts = ray.get(asked)
+        hubs: list[SavedHub] = [hub for part in parts for hub in part]
+        self._sitting.check()
+        vectors = [hub.vector if hub.judged is None else hub.judged for hub in hubs]
+        path = write_checkpoint(
+            self._folder,
+            hubs[0].version.count,
+            vector=vectors[0] if len(vectors) == 1 else np.concatenate(vectors),
+            layout=layout,
+            manifest=described(hubs, self._config, self._algorithm, trained_s=self._trained_s()),
+            extra=beside,
+            state=state_of(hubs),
+        )
+        keep_newest(self._folder, self._config.run.keep)
+        return path
+
+
+def _ask(centers: Sequence[Any]) -> list[ObjectRef[Any]]:
+    return [centers[0].layout.remote(), *(center.save.remote() for center in centers)]
