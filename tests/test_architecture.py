@@ -38,6 +38,7 @@ FLOORS = (
                 "child",
                 "link",
                 "leases",
+                "fleet",
                 "events",
                 "recipe",
             },
