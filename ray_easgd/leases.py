@@ -35,7 +35,6 @@ class LeaseBook:
         self.num_samples, self.batch_size, self.total = num_samples, batch_size, total
         self._max_batches = max_batches
         self._next = Interval(0, 0, 0)  # where the queue stands: epoch, and position in start
-        self._handed_out = 0
         self._returned: deque[Interval] = deque()
         self._holders: dict[str, _Holder] = {}
         self._copies: dict[Interval, int] = {}
@@ -76,7 +75,38 @@ class LeaseBook:
         gaps = [Interval(e, 0, self._epoch_stop(e)) for e in range(last)]
         self.give_back([*gaps, Interval(last, 0, reached)])
         self._next = Interval(last, reached, reached)
-        self._handed_out = progress.num_distinct + sum(map(len, self._returned))
+
+    def rebase(self, progress: Progress) -> None:
+        """The hub was lost, and its successor goes on from an older cut: this is its word.
+
+        What only the lost one had goes back to the queue, unless somebody still holds it. No word
+        of the lost one may follow: it would count for what nobody has.
+        """
+        before, self.progress = self.progress, progress.copy()
+        kept = Progress()
+        kept.add((*self._returned, *(i for h in self._holders.values() for i in h.leases)))
+        for trained in before.intervals():
+            for lost in self.progress.missing(self._handed_out_of(trained)):
+                self._returned.extend(kept.missing(lost))
+        self._let_go()
+
+    def adopt(self, worker: str, leases: Iterable[Interval]) -> None:
+        """Enter what a worker says it holds: this book has begun anew and does not know.
+
+        It is not handed out any more; what another holds too has two holders. What has been
+        trained on, what this worker is known to hold, and what is no part of the data changes
+        nothing.
+        """
+        holder = self._holders.setdefault(worker, _Holder())
+        mine, adopted = Progress(), Progress()
+        mine.add(holder.leases)
+        for lease in map(self._within_data, leases):
+            self._pass_over(lease)
+            parts = [new for part in self.progress.missing(lease) for new in mine.missing(part)]
+            holder.leases.extend(parts)
+            mine.add(parts)
+            adopted.add(parts)
+        self._returned = deque(part for one in self._returned for part in adopted.missing(one))
 
     def release(self, worker: str) -> None:
         """A worker is gone: what it held and no push has carried goes back to the queue."""
@@ -89,9 +119,7 @@ class LeaseBook:
         Of shards each word may be older in one and newer in another.
         """
         self.progress.learn(progress)
-        for holder in self._holders.values():
-            while holder.leases and not self.progress.missing(holder.leases[0]):
-                holder.leases.popleft()
+        self._let_go()
 
     @property
     def exhausted(self) -> bool:
@@ -119,12 +147,40 @@ class LeaseBook:
             return self.num_samples
         return max(0, min(self.num_samples, self.total - epoch * self.num_samples))
 
+    def _let_go(self) -> None:
+        """Nobody holds a lease any more that all of has been trained on."""
+        for holder in self._holders.values():
+            while holder.leases and not self.progress.missing(holder.leases[0]):
+                holder.leases.popleft()
+
+    def _handed_out_of(self, interval: Interval) -> Interval:
+        """What the queue stands behind; the rest will be fresh."""
+        if interval.epoch < self._next.epoch:
+            return interval
+        reached = self._next.start if interval.epoch == self._next.epoch else 0
+        return Interval(interval.epoch, interval.start, min(interval.stop, reached))
+
+    def _within_data(self, interval: Interval) -> Interval:
+        stop = min(interval.stop, self._epoch_stop(interval.epoch)) if interval.epoch >= 0 else 0
+        return Interval(interval.epoch, max(0, interval.start), stop)
+
+    def _pass_over(self, lease: Interval) -> None:
+        """Let the queue stand behind a lease: what it had not reached was handed out once."""
+        while (rest := self._peek()) is not None and lease.start < lease.stop:
+            stop = min(rest.stop, lease.stop) if rest.epoch == lease.epoch else rest.stop
+            if rest.epoch > lease.epoch or rest.start >= stop:
+                return
+            self._returned.append(Interval(rest.epoch, rest.start, stop))
+            self._next = Interval(rest.epoch, stop, stop)
+
     def _take_returned(self) -> Interval | None:
         while self._returned:
             parts = self.progress.missing(self._returned.popleft())
             if parts:
-                self._returned.extendleft(reversed(parts[1:]))
-                return parts[0]
+                lease = self._cut(parts[0], self._max_batches)
+                rest = Interval(lease.epoch, lease.stop, parts[0].stop)
+                self._returned.extendleft(reversed([rest, *parts[1:]] if rest else parts[1:]))
+                return lease
         return None
 
     def _peek(self) -> Interval | None:
@@ -136,22 +192,26 @@ class LeaseBook:
         return rest if rest.start < rest.stop else None
 
     def _take_fresh(self) -> Interval | None:
-        rest = self._peek()
-        if rest is None:
-            return None
-        epoch, start, end = rest.epoch, rest.start, rest.stop
-        stop = min(end, start + self._size())
-        if end - stop < self.batch_size // 2:
-            stop = end  # no tiny batch at an epoch's end: BatchNorm cannot take one sample
-        self._next = Interval(epoch, stop, stop)
-        self._handed_out += stop - start
-        return Interval(epoch, start, stop)
+        while (rest := self._peek()) is not None:
+            lease = self._cut(rest, self._num_batches())
+            self._next = Interval(lease.epoch, lease.stop, lease.stop)
+            if parts := self.progress.missing(lease):  # a book begun anew may hear of it first
+                self._returned.extendleft(reversed(parts[1:]))
+                return parts[0]
+        return None
 
-    def _size(self) -> int:
+    def _cut(self, rest: Interval, num_batches: int) -> Interval:
+        """Its first batches; no tiny one is left over, as BatchNorm cannot take one sample."""
+        stop = min(rest.stop, rest.start + num_batches * self.batch_size)
+        if rest.stop - stop < self.batch_size // 2:
+            stop = rest.stop
+        return Interval(rest.epoch, rest.start, stop)
+
+    def _num_batches(self) -> int:
         workers = max(1, len(self._holders))
-        left = self.num_samples if self.total is None else self.total - self._handed_out
-        batches = left // (self.batch_size * workers * 4)
-        return self.batch_size * max(1, min(self._max_batches, batches))
+        handed_out = self._next.epoch * self.num_samples + self._next.start
+        left = self.num_samples if self.total is None else self.total - handed_out
+        return max(1, min(self._max_batches, left // (self.batch_size * workers * 4)))
 
     def _take_backup(self, worker: str) -> Interval | None:
         """Something only others hold, unfinished: what has the fewest holders, the newest first.

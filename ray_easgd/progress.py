@@ -144,6 +144,10 @@ class Progress:
         other.num_distinct, other.num_repeated = self.num_distinct, self.num_repeated
         return other
 
+    def intervals(self) -> list[Interval]:
+        """What has been trained on, as ranges."""
+        return [Interval(epoch, a, b) for epoch, seen in self.seen.items() for a, b in seen]
+
     def missing(self, interval: Interval) -> list[Interval]:
         """The parts of ``interval`` that no push has carried yet."""
         seen = self.seen.get(interval.epoch, IntervalSet())
