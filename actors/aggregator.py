@@ -8,21 +8,22 @@ from dataclasses import dataclass, field, replace
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import ray
 
-from actors.center import Center, groups
+from actors.center import Center, groups, take_memory
 from actors.controller import Note
 from actors.hub_slice import HubSlice, HubStatus
 from actors.lifecycle import as_actor
 from actors.links import HubLink, Transport, find_in, open_link
 from actors.process import settle_in
+from actors.succession import Holding, Legacy, holdings, newest
 from ray_easgd.aggregator import Aggregator as AggregatorHub
 from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.errors import HubLost
 from ray_easgd.hub import HubOptions
-from ray_easgd.parameters import Slot
-from ray_easgd.protocol import Intervals, WireFormat
-from ray_easgd.shared.segment import Address, Segment, SharedMemoryUnavailable
+from ray_easgd.protocol import Intervals, SnapshotHeader, WireFormat
+from ray_easgd.shared.segment import SharedMemoryUnavailable
 from ray_easgd.wire import warm_up
 
 if TYPE_CHECKING:
@@ -34,23 +35,11 @@ _REPORT_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Legacy:
-    """What a dead hub leaves to its successor on the same node: memory, and who shares it.
-
-    ``addresses``: a way in for each slice, through a child that still has it.
-    """
-
-    addresses: tuple[Address, ...]
-    layout: tuple[Slot, ...]
-    children: Mapping[int, str]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Post:
     """An aggregator's place in a run. ``life`` counts the processes that have held it.
 
-    ``options`` is how it treats its children, ``tie_options`` how it meets its parent;
-    ``parent_name`` is empty where the parent is the center.
+    ``options`` is how it treats its children, ``tie_options`` how it meets its parent.
+    ``legacy``: of the one before, whose memory may still be there.
     """
 
     run: str
@@ -75,7 +64,7 @@ class Aggregator(Center):
         settle_in()
         for wire_format in (post.wire_format, post.tie_options.wire_format):
             warm_up(wire_format)
-        self._name, self._parent = post.name, post.parent_name or "center"
+        self._name, self._parent = post.name, post.parent_name
         self._reporter = HubReporter(post.controller, post.name)
         self._links = [self._link(post, part) for part in range(post.fragments)]
         hubs = [self._hub(post, link) for link in self._links]
@@ -93,9 +82,14 @@ class Aggregator(Center):
         return self._node, self.has_memory
 
     @ray.method(concurrency_group="control")
-    def entrance(self, hub: str) -> tuple[Address | None, ...]:
-        """Ways into the memory of that hub, if it is its parent and they exchange there."""
-        return tuple(link.address for link in self._links) if hub == self._parent else ()
+    def holdings(self, hub: str) -> tuple[Holding, ...]:
+        """What it has of that hub, slice by slice; empty if it is not its child."""
+        return holdings(self._links, hub)
+
+    @ray.method(concurrency_group="control")
+    def newest(self, hub: str, part: int) -> tuple[SnapshotHeader, np.ndarray]:
+        """The newest snapshot of a slice that it was given."""
+        return newest(self._links, hub, part)
 
     @ray.method(concurrency_group="control")
     def status(self) -> HubStatus:
@@ -112,6 +106,7 @@ class Aggregator(Center):
             wire_format=post.tie_options.wire_format,
             part=part,
             can_share=post.tie_options.algorithm.in_place,
+            hub_name=post.parent_name,
             find=find_in(post.controller, post.parent_name, post.parent_life),
         )
 
@@ -124,14 +119,10 @@ class Aggregator(Center):
         )
 
     def _took_over(self, post: Post, hubs: list[AggregatorHub]) -> bool:
-        legacy = post.legacy
-        if legacy is None:
+        if post.legacy is None:
             return False
         try:
-            for address in legacy.addresses:
-                Segment.open(address).close()  # all of them, or none
-            for hub, address in zip(hubs, legacy.addresses, strict=True):
-                hub.take_over(address, legacy.layout, legacy.children, born=0)
+            take_memory(post.legacy, hubs)
         except SharedMemoryUnavailable as error:
             self._reporter.event("no_memory", f"{post.name} begins without memory: {error}")
             return False

@@ -19,11 +19,16 @@ import torch
 
 from actors.hub_slice import HubSlice, HubStatus, Published, PublishedCoded, joined
 from actors.lifecycle import as_actor, beside_the_driver
+from actors.posts import center_name
 from actors.process import settle_in
+from actors.succession import Legacy
 from ray_easgd.hub import HubOptions
+from ray_easgd.link import Snapshot
 from ray_easgd.parameters import Slot
+from ray_easgd.progress import Progress
 from ray_easgd.protocol import Interval, PushHeader, PushReply, SnapshotHeader, WireFormat
 from ray_easgd.saved_hub import SavedHub
+from ray_easgd.shared.segment import Segment, SharedMemoryUnavailable
 from ray_easgd.shared_hub import Place, SharedHub
 from ray_easgd.trace import Record
 from ray_easgd.wire import warm_up
@@ -130,6 +135,11 @@ class Center:
         return self._slices[0].take_trace()
 
     @ray.method(concurrency_group="control")
+    def end_trace(self) -> tuple[list[Record], SnapshotHeader, list[ray.ObjectRef[np.ndarray]]]:
+        """What shaped the center since then, and the center that it led to, as one cut."""
+        return self._slices[0].end_trace()
+
+    @ray.method(concurrency_group="control")
     def ledger_error(self) -> float | None:
         """The edge ledger's relative gap, of the worst slice; None where the ledger is off."""
         gaps = [part.ledger_error() for part in self._slices]
@@ -174,12 +184,54 @@ class Center:
             part.resume(hub, layout)
 
     @ray.method(concurrency_group="data")
+    def take_over(self, legacy: Legacy, progress: Progress | None, steps: int) -> str:
+        """Go on with the memory of the center before; why not, if it cannot.
+
+        ``progress`` and ``steps``: what that had told of the data and the steps behind its vector.
+        """
+        try:
+            take_memory(legacy, [part.hub for part in self._slices])
+        except SharedMemoryUnavailable as error:
+            return str(error)
+        first = self._slices[0].hub
+        first.steps = steps
+        if progress is not None:
+            first.progress.learn(progress)
+        return ""
+
+    @ray.method(concurrency_group="data")
+    def recover(
+        self,
+        legacy: Legacy,
+        epoch: int,
+        born: int,
+        *snapshots: tuple[SnapshotHeader, np.ndarray],
+    ) -> str:
+        """Go on from the newest snapshots that children held, one for each slice."""
+        held = zip(self._slices, snapshots, legacy.afar, strict=True)
+        for part, (header, vector), lives in held:
+            snapshot = Snapshot(header, torch.from_numpy(vector))
+            part.recover(snapshot, legacy.layout, lives, epoch=epoch, born=born)
+        return ""
+
+    @ray.method(concurrency_group="data")
     def pull_judged(self) -> Published:
         """What is tested and kept, all slices of it, with the header of the first."""
         parts = [part.pull_judged() for part in self._slices]
         samples = sum(header.samples for header, _ in parts)
         header = replace(parts[0][0], samples=samples)
         return header, [reference for _, references in parts for reference in references]
+
+
+def take_memory(legacy: Legacy, hubs: Sequence[SharedHub]) -> None:
+    """All slices of what a dead hub shared with the children of its node, or none.
+
+    Raises SharedMemoryUnavailable.
+    """
+    for address in legacy.addresses:
+        Segment.open(address).close()
+    for hub, address, lives in zip(hubs, legacy.addresses, legacy.lives, strict=True):
+        hub.take_over(address, legacy.layout, lives, born=legacy.youngest)
 
 
 def groups(num_children: int, fragments: int) -> dict[str, int]:
@@ -199,15 +251,17 @@ def start_center(
     fragments: int = 1,
     shard: int = 0,
     wire_format: WireFormat = "float32",
+    life: int = 1,
 ) -> ActorProxy[Center]:
     """Start the center's actor beside the driver, or one ``shard`` of it; those go elsewhere.
 
-    ``max_restarts=0``: a restarted actor would come back empty and be mistaken for the center.
+    ``life`` counts the processes that were it. ``max_restarts=0``: a restarted actor would come
+    back empty and be mistaken for the center; a successor takes up what is left instead.
     ``max_task_retries=0``: children number and replay their pushes themselves.
     """
     return as_actor(
         Center,
-        name=f"{run}:center" + (f"-{shard}" if shard else ""),
+        name=f"{run}:{center_name(shard)}" + (f".{life}" if life > 1 else ""),
         concurrency_groups=groups(num_children, fragments),
         num_cpus=0,
         max_restarts=0,

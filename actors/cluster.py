@@ -78,6 +78,27 @@ def choose_num_workers(config: Config, *, sequential: bool) -> int:
     return max(fewest, min(most, room))
 
 
+def num_wanted(config: Config, num_workers: int) -> int:
+    """How many workers a run asks for: of ``min..max`` all that may ever come.
+
+    Those there is no room for are pending, which is how a cluster learns to grow.
+    """
+    bounds = config.fleet.bounds
+    return bounds[1] if bounds and bounds[0] < bounds[1] else num_workers
+
+
+def num_spares(config: Config) -> int:
+    """Warm processes kept for losses. On a cluster of our own nobody takes workers away.
+
+    A process that was started without a GPU cannot be given one later.
+    """
+    if gpus_per_worker(config):
+        return 0
+    if config.fleet.spares is not None:
+        return config.fleet.spares
+    return 1 if config.address or ray_address() else 0
+
+
 def nodes_for_workers(config: Config) -> dict[str, dict[str, str]]:
     """The labels of the living nodes that can hold a worker, by their ids."""
     shares = (("CPU", config.fleet.cpus_per_worker), ("GPU", gpus_per_worker(config)))

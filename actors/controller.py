@@ -6,15 +6,17 @@ without waiting. It imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 import ray
+from ray.exceptions import RayError
 
 from actors.lifecycle import as_actor, beside_the_driver
-from actors.posts import Hub, Posts
+from actors.posts import Hub, Posts, center_name
 from ray_easgd.leases import LeaseBook
 from ray_easgd.progress import Progress
 from ray_easgd.protocol import Interval
@@ -25,13 +27,15 @@ if TYPE_CHECKING:
     from actors.center import Center
     from actors.hub_slice import HubStatus
 
+_ANSWER_S = 1.0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerStatus:
     """One life of a worker at a glance.
 
-    ``first_step_at``: wall clock, seconds since 1970; ``hub``: the
-    aggregator it is under, if any.
+    ``first_step_at``: wall clock, seconds since 1970; ``hub``: the aggregator it is under, if any.
+    ``was_asked_to_end``: by its machine, which is about to go.
     """
 
     name: str
@@ -50,6 +54,7 @@ class WorkerStatus:
     staleness: float = float("nan")
     first_step_at: float | None = None
     hub: str = ""
+    was_asked_to_end: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,12 +76,20 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Book:
-    """The lease book at a glance; ``opened`` is False until a worker has asked for data."""
+    """The lease book at a glance; ``opened`` is False until a worker has asked for data.
+
+    ``remembers`` is False of a controller that died and has not been told what it knew; ``wanted``
+    is how many workers somebody has asked for since the run began.
+    """
 
     opened: bool
     done: bool = False
     missed: int = 0
     total: int | None = None
+    num_samples: int = 0
+    batch_size: int = 0
+    remembers: bool = True
+    wanted: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,38 +102,90 @@ class Census:
     total_samples: int | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Memory:
+    """What a controller that died is told again, by its driver.
+
+    ``hubs``: where the center and the aggregators are; ``held``: the leases that workers have.
+    """
+
+    hubs: tuple[Hub, ...]
+    workers: tuple[WorkerStatus, ...]
+    book: Book
+    progress: Progress
+    held: Mapping[str, tuple[Interval, ...]]
+
+
 class Controller:
-    """The actor that owns the lease book and the notes."""
+    """The actor that owns the lease book and the notes.
+
+    Started again by Ray after its death it knows nothing: ``observe`` says so, the driver tells
+    it (``restore``), and whoever asks for data meanwhile waits. Nobody else does.
+    """
 
     def __init__(
         self,
         run: str,
-        centers: tuple[ActorProxy[Center], ...],
         total_samples: int | None,
         bounded: bool,
         num_hubs: int = 0,
-        progress: Progress | None = None,
     ) -> None:
-        self._progress = progress
-        self._run, self._centers = run, centers
+        self._run = run
+        self._progress: Progress | None = None
         self._total, self._bounded = total_samples, bounded
         self._lock = Lock()
         self._book: LeaseBook | None = None
+        self._wanted: int | None = None
         self._notes: list[Note] = []
         self._workers: dict[tuple[str, int], WorkerStatus] = {}
         self._gone: set[tuple[str, int]] = set()
         self._posts = Posts(num_hubs)
+        self._epoch = 0  # of the center's state, as its leases follow it
+        self._remembers = Event()
+        if not ray.get_runtime_context().was_current_actor_reconstructed:
+            self._remembers.set()
 
     def __repr__(self) -> str:
         return f"Controller({self._run})"
 
+    @ray.method(concurrency_group="control")
+    def begin(
+        self, centers: tuple[ActorProxy[Center], ...], progress: Progress | None = None
+    ) -> None:
+        """Where the center is, and what a run that is resumed has seen: before anybody asks.
+
+        No argument of the constructor's: Ray starts an actor again from those it can copy.
+        """
+        self._progress = progress
+        for k, center in enumerate(centers):
+            self._posts.put(Hub(name=center_name(k), handle=center, parent="", is_leaf=False))
+
+    @ray.method(concurrency_group="control")
+    def restore(self, memory: Memory) -> None:
+        """Begin again with what the driver knows."""
+        with self._lock:
+            for hub in memory.hubs:
+                self._posts.put(hub)
+            self._workers = {(w.name, w.life): w for w in memory.workers}
+            self._posts.workers = {w.name: w.hub for w in memory.workers if w.hub}
+            self._wanted, book = memory.book.wanted, memory.book
+            if book.opened:
+                self._open(book.num_samples, book.batch_size, book.total)
+                assert self._book is not None
+                self._book.resume(memory.progress)
+                for worker, leases in memory.held.items():
+                    self._book.adopt(worker, leases)
+        self._remembers.set()
+
     @ray.method
     def open_data(self, num_samples: int, batch_size: int, epochs: int) -> None:
         """Say what there is to hand out: ``epochs`` passes, where the run sets no other end."""
+        self._remembers.wait()
         with self._lock:
-            total = self._total if self._bounded else epochs * num_samples
             if self._book is None:
-                self._book = LeaseBook(num_samples=num_samples, batch_size=batch_size, total=total)
+                total = self._total if self._bounded else epochs * num_samples
+                self._open(num_samples, batch_size, total)
+                assert self._book is not None
                 if self._progress is not None:
                     self._book.resume(self._progress)
             elif self._book.num_samples != num_samples:
@@ -132,21 +197,26 @@ class Controller:
             elif not self._bounded:
                 self._book.extend(epochs * num_samples)
 
+    def _open(self, num_samples: int, batch_size: int, total: int | None) -> None:
+        self._book = LeaseBook(num_samples=num_samples, batch_size=batch_size, total=total)
+
     @ray.method
     def lease(self, worker: str, backup: bool) -> Interval | None:
         """The next range of data for a worker, or None.
 
         With ``backup``, once nothing fresh is left, also what others hold and the hub lacks.
         """
+        self._remembers.wait()
+        if backup:
+            self._look()
         with self._lock:
             assert self._book is not None
-            if backup:
-                self._look()
             return self._book.lease(worker, backup=backup)
 
     @ray.method
     def give_back(self, intervals: tuple[Interval, ...]) -> None:
         """Steps on these were dropped."""
+        self._remembers.wait()
         with self._lock:
             if self._book is not None:
                 self._book.give_back(intervals)
@@ -154,21 +224,24 @@ class Controller:
     @ray.method
     def release(self, worker: str) -> None:
         """A worker is gone: what it held and the hub has not seen goes back to the queue."""
+        self._remembers.wait()
+        self._look()
         with self._lock:
             self._gone |= {life for life in self._workers if life[0] == worker}
             if self._book is not None:
-                self._look()
                 self._book.release(worker)
         self._posts.leave(worker)
 
     @ray.method(concurrency_group="waiting")
     def attach(self, worker: str, node: str) -> Hub:
         """The hub that a worker on this node is to join. Waits until the hubs are there."""
+        self._remembers.wait()
         return self._posts.attach(worker, node)
 
     @ray.method(concurrency_group="waiting")
     def successor(self, name: str, life: int) -> Hub:
         """The hub of that name after the dead one of ``life``. Waits until it is there."""
+        self._remembers.wait()
         return self._posts.successor(name, life)
 
     @ray.method
@@ -187,21 +260,25 @@ class Controller:
             if known is None or known.step <= status.step:  # notes may overtake each other
                 self._workers[status.name, status.life] = status
 
-    @ray.method
+    @ray.method(concurrency_group="control")
     def observe(self, *hubs: HubStatus) -> tuple[Book, list[Note], list[WorkerStatus]]:
         """Take the hubs' word on what has been trained; give what came in since last time."""
         with self._lock:
             notes, self._notes = self._notes, []
-            if self._book is None:
-                return Book(opened=False), notes, list(self._workers.values())
-            self._book.observe(Progress.union(hub.progress for hub in hubs))
-            book = Book(
-                opened=True,
-                done=self._book.done,
-                missed=self._book.num_missed,
-                total=self._book.total,
-            )
-            return book, notes, list(self._workers.values())
+            self._take_word(hubs)
+            return self._at_a_glance(), notes, list(self._workers.values())
+
+    @ray.method(concurrency_group="control")
+    def scale(self, workers: int) -> None:
+        """So many are wanted from now on; the driver sees to it."""
+        with self._lock:
+            self._wanted = workers
+
+    @ray.method(concurrency_group="control")
+    def seen(self) -> Progress | None:
+        """The data that the center has, by its newest word."""
+        with self._lock:
+            return None if self._book is None else self._book.progress.copy()
 
     @ray.method(concurrency_group="control")
     def census(self) -> Census:
@@ -212,14 +289,47 @@ class Controller:
             if self._book is not None:
                 total = self._book.total
         return Census(
-            centers=self._centers, hubs=self._posts.hubs, workers=workers, total_samples=total
+            centers=self._posts.centers,
+            hubs=self._posts.hubs,
+            workers=workers,
+            total_samples=total,
+        )
+
+    def _at_a_glance(self) -> Book:
+        book, knows = self._book, self._remembers.is_set()
+        if book is None:
+            return Book(opened=False, remembers=knows, wanted=self._wanted)
+        return Book(
+            opened=True,
+            done=book.done,
+            missed=book.num_missed,
+            total=book.total,
+            num_samples=book.num_samples,
+            batch_size=book.batch_size,
+            remembers=knows,
+            wanted=self._wanted,
         )
 
     def _look(self) -> None:
-        """Take the hub's newest word. Learns of the center's death at once."""
-        assert self._book is not None
-        hubs = ray.get([center.status.remote() for center in self._centers])
-        self._book.observe(Progress.union(hub.progress for hub in hubs))
+        """Take the center's newest word, if it answers: one that died has a successor soon."""
+        asked = [center.status.remote() for center in self._posts.centers]
+        if ray.wait(asked, num_returns=len(asked), timeout=_ANSWER_S)[1]:
+            return
+        with suppress(RayError):
+            statuses = ray.get(asked)
+            with self._lock:
+                self._take_word(statuses)
+
+    def _take_word(self, hubs: Sequence[HubStatus]) -> None:
+        """A center that was recovered from an older cut has lost what the book believes."""
+        epoch = min((hub.version.epoch for hub in hubs), default=0)
+        if self._book is None or epoch < max(1, self._epoch):
+            return
+        word = Progress.union(hub.progress for hub in hubs)
+        if self._epoch and epoch > self._epoch:
+            self._book.rebase(word)
+        self._book.observe(word)
+        self._epoch = epoch
 
 
 def start_controller(
@@ -235,17 +345,22 @@ def start_controller(
     """Start the controller's actor.
 
     ``bounded``: the run ends at ``total_samples``, or (None) by another rule; else the passes
-    that ``session.data`` was asked for. ``max_restarts=0``: it would come back without its lease
-    book. ``max_concurrency``: a worker's question does not queue behind the driver's.
+    that ``session.data`` was asked for. ``max_restarts=-1`` and ``max_task_retries=-1``: it comes
+    back by itself, is told what it knew, and questions under way are asked again; none does harm
+    when it is asked twice. ``max_concurrency``: a worker's question does not queue behind
+    another's.
     ``num_hubs``: aggregators that workers may be posted to, ``num_waiting``: who may wait for one.
     ``progress``: what a run that is resumed has seen.
     """
-    return as_actor(
+    controller = as_actor(
         Controller,
         name=f"{run}:controller",
         num_cpus=0,
         scheduling_strategy=beside_the_driver(),
-        max_restarts=0,
+        max_restarts=-1,
+        max_task_retries=-1,
         max_concurrency=4,
-        concurrency_groups={"waiting": num_waiting, "control": 1},
-    ).remote(run, centers, total_samples, bounded, num_hubs, progress)
+        concurrency_groups={"waiting": num_waiting, "control": 2},
+    ).remote(run, total_samples, bounded, num_hubs)
+    controller.begin.remote(centers, progress)
+    return controller

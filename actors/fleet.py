@@ -1,121 +1,266 @@
-"""The driver's view of the workers: who sits where, who is lost, who replaces whom."""
+"""The workers of one run: carries out what the fleet's machine decides (``ray_easgd/fleet.py``).
+
+Each worker is a single actor, so that losing one touches no other. One that has no room yet is
+pending: that is the demand that an autoscaler sees, and the notice of its arrival.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from actors.controller import WorkerStatus
 from actors.lifecycle import end_process
-from actors.worker import Seat, Worker, start_worker
+from actors.worker import Program, Seat, Worker, start_worker
+from ray_easgd.config import Config
 from ray_easgd.errors import EasgdError, FleetLost, TrainingFailedError, WorkerFailed
+from ray_easgd.fleet import (
+    Action,
+    Desired,
+    FleetMachine,
+    GiveUp,
+    Leave,
+    Observed,
+    Place,
+    Start,
+    StartSpare,
+    State,
+)
 
 if TYPE_CHECKING:
     from ray import ObjectRef
     from ray.actor import ActorProxy
 
-_MOST_LOSSES = 3
+StepsOf = Callable[[str, int], int]
+_AT_WORK: tuple[State, ...] = ("starting", "training", "leaving")
+
+
+class FleetEvents(Protocol):
+    """Who hears of what happens to workers."""
+
+    def worker_lost(self, name: str, cause: str) -> None: ...
+
+    def worker_done(self, name: str, *, why: str) -> None:
+        """It said goodbye; ``why`` is empty where its loop ended by itself."""
+        ...
 
 
 @dataclass
-class _Place:
+class _Seated:
+    """A seat, and who sits there; ``arrival`` is answered once the process is there."""
+
     seat: Seat
+    life: int  # in this sitting of the run
     handle: ActorProxy[Worker]
     running: ObjectRef[WorkerStatus]
-    state: str = "training"
+    arrival: ObjectRef[dict[str, Any]]
+    state: State = "starting"
+    node: str = ""
+    why: str = ""  # it was asked to leave
+
+
+@dataclass
+class _Spare:
+    handle: ActorProxy[Worker]
+    ready: ObjectRef[None]
 
 
 class Fleet:
-    """The workers of one run, each a single actor: losing one touches no other."""
+    """``wanted`` workers, and ``spares`` with their imports done; ``reconcile`` sees to both."""
 
     def __init__(
         self,
         *,
-        run: str,
-        num_cpus: float,
+        config: Config,
+        program: Program,
         num_gpus: float,
-        on_lost: Callable[[str, str], None],
-        on_done: Callable[[str], None],
+        wanted: int,
+        make_seat: Callable[[int, int], Seat],
+        events: FleetEvents,
     ) -> None:
-        self._run, self._num_cpus, self._num_gpus = run, num_cpus, num_gpus
-        self._on_lost, self._on_done = on_lost, on_done
-        self._places: dict[str, _Place] = {}
-        self._losses_in_a_row: dict[str, int] = {}
+        self.wanted, self.spares = wanted, 0
+        self._run, self._num_cpus = config.run.name or "", config.fleet.cpus_per_worker
+        self._config, self._program, self._num_gpus = config, program, num_gpus
+        self._make_seat, self._events = make_seat, events
+        self._machine = FleetMachine()
+        self._places: dict[int, _Seated] = {}
+        self._spares: dict[str, _Spare] = {}
+        self._num_spares = 0
         self._ending = False
 
-    def start(self, seat: Seat) -> None:
-        """Seat a new worker; its process may still have to start, and nobody waits for it."""
-        handle = start_worker(
-            seat.name if seat.life == 1 else f"{seat.name}.{seat.life}",
-            run=self._run,
-            num_cpus=self._num_cpus,
-            num_gpus=self._num_gpus,
-        )
-        self._places[seat.name] = _Place(seat, handle, handle.run.remote(seat))
+    # -- what there is -------------------------------------------------------------------------
 
     @property
-    def running(self) -> dict[ObjectRef[WorkerStatus], str]:
-        """The workers still at work, by the call that ends with them."""
-        return {p.running: n for n, p in self._places.items() if p.state == "training"}
+    def running(self) -> dict[ObjectRef[WorkerStatus], int]:
+        """The workers at work, by the call that ends with them."""
+        return {p.running: k for k, p in self._places.items() if p.state in _AT_WORK}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody is at work, and of those who wait for room nobody has to come."""
+        states = [p.state for p in self._places.values()]
+        arrived = [p for p in self._places.values() if p.state in _AT_WORK and p.node]
+        return not arrived and ("done" in states or not self.running)
+
+    @property
+    def num_seated(self) -> int:
+        """How many are at work, or ended as their data did."""
+        return sum(p.state in (*_AT_WORK, "done") for p in self._places.values())
+
+    @property
+    def at_work(self) -> dict[str, ActorProxy[Worker]]:
+        """The processes of those at work, by their names."""
+        return {p.seat.name: p.handle for p in self._places.values() if p.state in _AT_WORK}
 
     @property
     def states(self) -> dict[str, str]:
-        """Each worker's state: training, lost or done."""
-        return {name: place.state for name, place in self._places.items()}
+        """Each worker's state, for the eye: waiting (for room), starting, training, and so on."""
+        shown = (p for p in self._places.values() if p.state != "left")
+        return {
+            p.seat.name: "waiting" if p.state == "starting" and not p.node else p.state
+            for p in shown
+        }
 
-    def settle(self, name: str, steps_of: Callable[[str, int], int]) -> WorkerStatus | None:
+    # -- what happens --------------------------------------------------------------------------
+
+    def settle(self, index: int, steps_of: StepsOf) -> WorkerStatus | None:
         """A worker's call has ended; its last status, if it ended well.
 
-        An error of its own surfaces. Any other end of its process is a loss, and replaced.
+        An error of its own surfaces. Any other end of its process is a loss.
         """
-        place = self._places[name]
+        place = self._places[index]
+        name = place.seat.name
         try:
             status: WorkerStatus = ray.get(place.running)
         except RayTaskError as error:
             place.state = "lost"
             raise explain(name, error) from error
         except RayError as error:
-            place.state = "lost"
-            self._replace(place, error, steps_of(name, place.seat.life))
+            self._lost(place, error, steps_of(name, place.seat.life))
             return None
-        place.state = "done"
-        self._on_done(name)
+        why = place.why or ("its process was asked to end" if status.was_asked_to_end else "")
+        place.state = "left" if why and not self._ending else "done"
+        if place.state == "left":
+            end_process(place.handle)
+        self._events.worker_done(name, why=why if place.state == "left" else "")
         return status
 
-    def handles(self, names: Iterable[str]) -> list[ActorProxy[Worker]]:
-        """The processes of those that are at work."""
-        places = (self._places[name] for name in names)
-        return [place.handle for place in places if place.state == "training"]
+    def reconcile(self, draining: Collection[str], steps_of: StepsOf) -> None:
+        """Look at who is there, and do what the machine asks for. Never waits.
+
+        ``draining``: nodes that are about to go. Raises FleetLost in a crash loop.
+        """
+        for place in self._places.values():
+            self._look_at(place, steps_of)
+        spares = [self._is_ready(name) for name in list(self._spares)]
+        observed = Observed(
+            places=tuple(
+                Place(
+                    index=index,
+                    life=p.life,
+                    state=p.state,
+                    draining=p.node in draining,
+                    asked_to_leave=bool(p.why),
+                )
+                for index, p in self._places.items()
+            ),
+            spares_ready=spares.count(True),
+            spares_starting=spares.count(False),
+        )
+        desired = Desired(workers=self.wanted, spares=self.spares, ending=self._ending)
+        for action in self._machine.reconcile(desired, observed):
+            self._do(action)
 
     def wind_down(self, *, interrupt: bool) -> None:
         """Who is lost from now on is not replaced; ``interrupt`` ends loops at the next step."""
         self._ending = True
-        if not interrupt:
-            return
         for place in self._places.values():
-            if place.state == "training":
+            if place.state == "starting" and not place.node:
+                place.state = "left"  # it never had room
+                end_process(place.handle)
+            elif interrupt and place.state in _AT_WORK:
                 place.handle.end.remote()
 
     def kill(self) -> None:
         """End every process of the fleet, whatever it is doing."""
-        for place in self._places.values():
-            end_process(place.handle)
+        seated = [place.handle for place in self._places.values()]
+        for handle in (*seated, *(spare.handle for spare in self._spares.values())):
+            end_process(handle)
 
-    def _replace(self, place: _Place, error: RayError, steps: int) -> None:
-        """Seat a new worker, unless three in a row died before their first step there."""
-        seat, cause = place.seat, str(error).strip()
+    # -- shell -----------------------------------------------------------------------------
+
+    def _look_at(self, place: _Seated, steps_of: StepsOf) -> None:
+        if not place.node and ray.wait([place.arrival], timeout=0)[0]:
+            try:
+                place.node = ray.get(place.arrival)["node_id"]
+            except RayError:
+                return  # the call that runs tells why
+        if place.state == "starting" and steps_of(place.seat.name, place.seat.life):
+            place.state = "training"
+
+    def _lost(self, place: _Seated, error: RayError, steps: int) -> None:
+        place.state = "lost"
+        seat = place.seat
         end_process(place.handle)  # it may be alive behind a broken connection
-        self._on_lost(seat.name, type(error).__name__)
-        losses = 0 if steps else self._losses_in_a_row.get(seat.name, 0) + 1
-        self._losses_in_a_row[seat.name] = losses
-        if not self._ending and losses < _MOST_LOSSES:
-            self.start(replace(seat, life=seat.life + 1))
-        elif not self.running and losses:
-            raise FleetLost(losses, cause)
+        was_taken = bool(getattr(error, "preempted", False)) or "its node" in str(error)
+        cause = "" if was_taken else str(error).strip()
+        self._machine.note_loss(index=seat.index, life=place.life, steps=steps, error=cause)
+        self._events.worker_lost(seat.name, type(error).__name__)
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Start(index, life, from_spare):
+                self._start(index, life, from_spare=from_spare)
+            case Leave(index, reason):
+                place = self._places[index]
+                place.why = "its node drains" if reason == "drained" else "fewer are wanted"
+                place.state = "leaving"
+                place.handle.end.remote()
+            case StartSpare():
+                self._start_spare()
+            case GiveUp(reason):
+                raise FleetLost(reason)
+            case _:
+                name = next(iter(self._spares))
+                end_process(self._spares.pop(name).handle)
+
+    def _start(self, index: int, life: int, *, from_spare: bool) -> None:
+        seat = self._make_seat(index, life)
+        if from_spare:
+            ready = next(name for name in self._spares if self._is_ready(name))
+            handle = self._spares.pop(ready).handle
+        else:
+            handle = start_worker(
+                seat.name if seat.life == 1 else f"{seat.name}.{seat.life}",
+                run=self._run,
+                num_cpus=self._num_cpus,
+                num_gpus=self._num_gpus,
+            )
+        self._places[index] = _Seated(
+            seat, life, handle, handle.run.remote(seat), handle.where.remote()
+        )
+
+    def _start_spare(self) -> None:
+        """It takes no CPU: the one it will replace gives its own back."""
+        name = f"spare-{self._num_spares}"
+        self._num_spares += 1
+        handle = start_worker(name, run=self._run, num_cpus=0, num_gpus=0)
+        self._spares[name] = _Spare(handle, handle.prepare.remote(self._program, self._config))
+
+    def _is_ready(self, name: str) -> bool:
+        spare = self._spares[name]
+        if not ray.wait([spare.ready], timeout=0)[0]:
+            return False
+        try:
+            ray.get(spare.ready)
+        except RayError:
+            del self._spares[name]  # it died: another one is started
+            return False
+        return True
 
 
 def explain(name: str, error: RayTaskError) -> TrainingFailedError | EasgdError:

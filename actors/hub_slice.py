@@ -6,7 +6,7 @@ One lock makes each call on the hub atomic.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Condition
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import ray
 import torch
 
 from ray_easgd.aggregator import Aggregator
+from ray_easgd.link import Snapshot
 from ray_easgd.parameters import Slot
 from ray_easgd.progress import Progress
 from ray_easgd.protocol import (
@@ -104,7 +105,7 @@ class HubSlice:
 
     def __init__(self, hub: SharedHub) -> None:
         self._moved = Condition()
-        self._hub = hub
+        self.hub = hub
         self._measured, self._measured_at, self._rate = 0, time.monotonic(), float("nan")
         self._published: Published | None = None
         self._num_published = 0
@@ -116,33 +117,33 @@ class HubSlice:
     ) -> tuple[int, SnapshotHeader, list[Any], Place | None]:
         """Admit a child's new life: its incarnation, and the center or a place in its memory."""
         with self._moved:
-            incarnation = self._hub.admit(child, torch.from_numpy(vector), layout)
+            incarnation = self.hub.admit(child, torch.from_numpy(vector), layout)
             self._moved.notify_all()  # a turn may begin with it
-            place = self._hub.give_place(incarnation) if is_near else None
+            place = self.hub.give_place(incarnation) if is_near else None
             if place is not None:
-                return incarnation, self._hub.header(), [], place
+                return incarnation, self.hub.header(), [], place
             return incarnation, *self._publish(), None
 
     def leave(self, incarnation: int, intervals: tuple[Interval, ...]) -> None:
         """A child's goodbye, with the data its exchanges in memory had no room to name."""
         with self._moved:
-            self._hub.progress.add(intervals)
-            self._hub.dismiss(incarnation)
+            self.hub.progress.add(intervals)
+            self.hub.dismiss(incarnation)
             self._moved.notify_all()
 
     def lose(self, child: str) -> list[int]:
         """A child's process is gone: its lives end here, and late pushes of theirs are refused."""
         with self._moved:
-            lives = [i for i, name in self._hub.children.items() if name == child]
+            lives = [i for i, name in self.hub.children.items() if name == child]
             for incarnation in lives:
-                self._hub.dismiss(incarnation, lost=True)
+                self.hub.dismiss(incarnation, lost=True)
             self._moved.notify_all()
             return lives
 
     def push(self, header: PushHeader, d: Payload) -> PushReply:
         """Apply one elastic difference, exactly once."""
         with self._moved:
-            reply = self._hub.apply(header, d)
+            reply = self.hub.apply(header, d)
             self._moved.notify_all()
             return reply
 
@@ -164,38 +165,51 @@ class HubSlice:
         It wakes with each push, goodbye and loss, so a dead child holds nobody up.
         """
         with self._moved:
-            self._moved.wait_for(lambda: self._hub.shows(incarnation, sequence))
+            self._moved.wait_for(lambda: self.hub.shows(incarnation, sequence))
             plain = wire_format == "float32"
             return self._publish() if plain else self._publish_coded(wire_format)
 
     def save(self) -> SavedHub:
         """All that the slice is, as one cut."""
         with self._moved:
-            return save(self._hub)
+            return save(self.hub)
 
     def resume(self, saved: SavedHub, layout: Sequence[Slot]) -> None:
         """Go on as that hub; nobody has joined yet."""
         with self._moved:
-            resume(self._hub, saved, layout)
+            resume(self.hub, saved, layout)
+
+    def recover(
+        self,
+        snapshot: Snapshot,
+        layout: Sequence[Slot],
+        lives: Mapping[int, str],
+        *,
+        epoch: int,
+        born: int,
+    ) -> None:
+        """Take a lost hub's place, with these of its children; nobody has joined yet."""
+        with self._moved:
+            self.hub.recover(snapshot, layout, lives, epoch=epoch, born=born)
 
     def pull_judged(self) -> Published:
         """What is tested and kept: the newest snapshot, or the average that the method keeps."""
         with self._moved:
-            judged = self._hub.judged
+            judged = self.hub.judged
             assert judged is not None, "no child has brought a vector yet"
-            if judged is self._hub.vector:
+            if judged is self.hub.vector:
                 return self._publish()
-            return self._hub.header(), [ray.put(judged.numpy())]
+            return self.hub.header(), [ray.put(judged.numpy())]
 
     def proceed(self) -> None:
         """Go on with what children did in the hub's memory, and with what its parent sent."""
         with self._moved:
-            self._hub.proceed()
+            self.hub.proceed()
             self._moved.notify_all()
 
     def pass_up(self) -> None:
         """Wait until the center has all that children have brought here by now."""
-        hub = self._hub
+        hub = self.hub
         if not isinstance(hub, Aggregator):
             return
         with self._moved:
@@ -209,7 +223,7 @@ class HubSlice:
     def status(self) -> HubStatus:
         """The hub at a glance."""
         with self._moved:
-            hub = self._hub
+            hub = self.hub
             hub.collect()
             return HubStatus(
                 version=hub.version,
@@ -227,7 +241,7 @@ class HubSlice:
             )
 
     def _measure_rate(self) -> float:
-        now, count = time.monotonic(), self._hub.version.count
+        now, count = time.monotonic(), self.hub.version.count
         if now - self._measured_at >= _MEASURE_S:
             self._rate = (count - self._measured) / (now - self._measured_at)
             self._measured, self._measured_at = count, now
@@ -235,37 +249,42 @@ class HubSlice:
 
     def layout(self) -> tuple[Slot, ...]:
         """Of the whole vector; empty until a child has joined."""
-        return self._hub.layout
+        return self.hub.layout
 
     def take_trace(self) -> list[Record]:
         """What shaped the slice since the last time this was asked."""
         with self._moved:
-            return self._hub.take_trace()
+            return self.hub.take_trace()
+
+    def end_trace(self) -> tuple[list[Record], SnapshotHeader, list[Any]]:
+        """The rest of the trace, and the vector that it leads to: one cut."""
+        with self._moved:
+            return self.hub.take_trace(), *self._publish()
 
     def ledger_error(self) -> float | None:
         """The edge ledger's relative gap; None where the ledger is off."""
         with self._moved:
-            return self._hub.ledger_error()
+            return self.hub.ledger_error()
 
     def close(self) -> None:
         """Let go of the shared memory."""
         with self._moved:
-            self._hub.close()
+            self.hub.close()
 
     def _publish(self) -> Published:
         """Header and vector as one cut; the caller holds the lock.
 
         The header is renewed even where the vector is not: the moving rate follows joins.
         """
-        header = self._hub.header()
+        header = self.hub.header()
         if self._published is None or self._published[0].version != header.version:
-            vector = ray.put(self._hub.shown_vector().numpy())
+            vector = ray.put(self.hub.shown_vector().numpy())
             self._num_published += 1
             self._published = (header, [vector])
         return header, self._published[1]
 
     def _publish_coded(self, wire_format: WireFormat) -> PublishedCoded:
-        header = self._hub.header()
+        header = self.hub.header()
         known = self._coded.get(wire_format)
         if known is None or known.header.version != header.version:
             known = self._coded[wire_format] = self._code(header, wire_format)
@@ -275,8 +294,8 @@ class HubSlice:
         from ray_easgd.codec import SharedBase
 
         base, base_ref = self._bases.setdefault(wire_format, (SharedBase(wire_format), []))
-        vector, children = self._hub.shown_vector(), len(self._hub.children)
-        if self._hub.num_places:
+        vector, children = self.hub.shown_vector(), len(self.hub.children)
+        if self.hub.num_places:
             vector = vector.clone()  # one base at both ends, whoever exchanges meanwhile
         out = base.publish(header.version, vector, children=children)
         self._num_published += 1

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayError
 
-from actors.aggregator import Legacy, Post, start_aggregator
-from actors.center import start_center
+from actors.aggregator import Post, start_aggregator
+from actors.centers import Centers, ChildrenOf, Kept, Tell
 from actors.cluster import answers, nodes_for_workers
 from actors.hub_slice import HubStatus
 from actors.lifecycle import beside_the_driver, end_process, on
-from actors.posts import Hub
+from actors.posts import Hub, center_name
+from actors.succession import Legacy, gather
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.edges import hub_options, tie_options
-from ray_easgd.errors import BadStorage, HubLost
+from ray_easgd.errors import HubLost
 from ray_easgd.resumption import Resumption
 from ray_easgd.topology import HubSpot, tree_of
-from ray_easgd.trace import CENTER, Record
+from ray_easgd.trace import CENTER, Record, TraceFile
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -31,10 +33,6 @@ if TYPE_CHECKING:
     from actors.controller import Controller
 
 _MOST_LOSSES = 3
-_ANSWER_S = 2.0
-
-Tell = Callable[..., None]
-ChildrenOf = Callable[[str], Sequence[Any]]
 
 
 @dataclass
@@ -57,8 +55,8 @@ class _Place:
 class Hubs:
     """Every hub of a run. ``tell`` takes what the user should know: kind, message, details.
 
-    ``children_of`` gives the handles of workers that are under an aggregator. ``centers`` are
-    started where none are given.
+    ``children_of`` gives the handles of workers that are under an aggregator, or under the center.
+    ``given``: the center's processes, where they are there already; ``kept`` the newest checkpoint.
     """
 
     run: str
@@ -68,51 +66,38 @@ class Hubs:
     tell: Tell
     children_of: ChildrenOf
     traced: bool = False
-    centers: tuple[Any, ...] = ()
+    kept: Kept = lambda: None
+    given: tuple[Any, ...] = ()
     _places: dict[str, _Place] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.spots = tree_of(self.config.topology.levels, self.num_workers)
-        if not self.centers:
-            self._start_center()
+        self.root = Centers(
+            run=self.run,
+            config=self.config,
+            algorithm=self.algorithm,
+            num_workers=self.num_workers,
+            tell=self.tell,
+            children_of=self._children,
+            kept=self.kept,
+            traced=self.traced,
+            given=self.given,
+        )
 
-    def _start_center(self) -> None:
-        exchange = self.config.exchange
-        try:
-            self.centers = tuple(
-                start_center(
-                    self.run,
-                    hub_options(self.config, self.algorithm, 0, traced=self.traced),
-                    self.num_workers,
-                    exchange.fragments,
-                    shard,
-                    exchange.format,
-                )
-                for shard in range(self.config.center.shards)
-            )
-        except ValueError as error:  # Ray's word for a name that is taken
-            raise BadStorage(
-                "run.name",
-                self.run,
-                "a run of this name is going on on this cluster",
-                "Choose another run.name, or end that run first.",
-            ) from error
-
-    def go_on(self, resumed: Resumption) -> None:
-        """The center takes up what a checkpoint holds, before anybody joins."""
-        per = self.config.exchange.fragments
-        for k, center in enumerate(self.centers):
-            parts = resumed.hubs[k * per : (k + 1) * per]
-            ray.get(center.resume.remote(parts, resumed.layout))
+    @property
+    def centers(self) -> tuple[Any, ...]:
+        """The center's processes of now."""
+        return self.root.handles
 
     @property
     def num_leaves(self) -> int:
         """Aggregators that take workers."""
         return sum(self._is_leaf(spot) for spot in self.spots[1:])
 
-    def start(self, controller: ActorProxy[Controller]) -> None:
+    def start(self, controller: ActorProxy[Controller], resumed: Resumption | None = None) -> None:
         """Start the aggregators, parents first. Nobody waits for them here."""
         self._controller = controller
+        self.root.begin(controller, resumed)
         for spot in self.spots[1:]:
             handle = self._start(spot, life=1, **self._where(spot))
             self._places[spot.name] = _Place(
@@ -120,14 +105,17 @@ class Hubs:
             )
 
     @property
-    def watched(self) -> dict[ObjectRef[Any], str]:
+    def watched(self) -> dict[ObjectRef[Any], str | int]:
         """What to wait for: arrivals, and the calls that end only with a process."""
-        arriving = {p.arriving: n for n, p in self._places.items() if p.arriving is not None}
-        return arriving | {p.watching: n for n, p in self._places.items() if p.arriving is None}
+        places = self._places.items()
+        return self.root.watched | {p.arriving or p.watching: name for name, p in places}
 
-    def settle(self, name: str) -> None:
-        """Something that is ``watched`` has happened to this aggregator."""
-        place = self._places[name]
+    def settle(self, which: str | int) -> None:
+        """Something that is ``watched`` has happened to this aggregator, or shard of the center."""
+        if isinstance(which, int):
+            self.root.settle(which)
+            return
+        place = self._places[which]
         try:
             if place.arriving is not None:
                 self._arrived(place, *ray.get(place.arriving))
@@ -154,29 +142,47 @@ class Hubs:
                 place.asked = place.handle.status.remote()
 
     @property
+    def posted(self) -> tuple[Hub, ...]:
+        """Where all hubs are: the center's processes, and the aggregators that have arrived."""
+        there = (p for p in self._places.values() if p.arriving is None)
+        return (*self.root.posted, *(self._post_of(p, has_memory=False) for p in there))
+
+    @property
     def handles(self) -> dict[str, ActorProxy[Aggregator]]:
         """The aggregators' processes of now."""
         return {name: place.handle for name, place in self._places.items()}
 
-    def take_traces(self) -> Iterator[tuple[str, Record]]:
-        """What each hub has recorded since the last time; nothing of an aggregator that has died.
+    def write_traces(self, trace: TraceFile) -> None:
+        """Add what each hub has recorded since the last time."""
+        self._write_records(trace, CENTER, _asked(self.centers[0].take_trace.remote()))
+        self._write_aggregators(trace)
 
-        HubLost where that is the center.
+    def end_traces(self, trace: TraceFile) -> None:
+        """The rest, and the center that it led to: nobody's last push falls in between.
+
+        An aggregator may still be on its way to the center, with what its children left.
         """
-        hubs: dict[str, Any] = {CENTER: self.centers[0], **self.handles}
-        for name, hub in hubs.items():
-            try:
-                records = ray.get(hub.take_trace.remote())
-            except RayError as error:
-                if name == CENTER:
-                    raise HubLost(CENTER, type(error).__name__) from error
-                continue
-            yield from ((name, record) for record in records)
+        records, header, (vector,) = _asked(self.centers[0].end_trace.remote())
+        self._write_records(trace, CENTER, records)
+        self._write_aggregators(trace)  # last: all that led to the center's records is there
+        trace.end(header.version, _asked(vector))
 
     def end(self) -> None:
         """End every hub's process."""
-        for actor in (*self.handles.values(), *self.centers):
+        for actor in self.handles.values():
             end_process(actor)
+        self.root.end()
+
+    # -- traces --------------------------------------------------------------------------------
+
+    def _write_aggregators(self, trace: TraceFile) -> None:
+        for name, hub in self.handles.items():
+            with suppress(RayError):  # of one that has died nothing is known
+                self._write_records(trace, name, ray.get(hub.take_trace.remote()))
+
+    def _write_records(self, trace: TraceFile, hub: str, records: Sequence[Record]) -> None:
+        for record in records:
+            trace.write(record, hub=hub)
 
     # -- aggregators ---------------------------------------------------------------------------
 
@@ -194,8 +200,8 @@ class Hubs:
                 config, self.algorithm, spot.depth - 1, traced=self.traced, is_worker=False
             ),
             parent=self.centers[0] if parent is None else parent.handle,
-            parent_name="" if parent is None else parent.spot.name,
-            parent_life=0 if parent is None else parent.life,
+            parent_name=center_name(0) if parent is None else parent.spot.name,
+            parent_life=self.root.lives[0] if parent is None else parent.life,
             controller=self._controller,
             transport="object_store" if self.traced else exchange.transport,
             fragments=exchange.fragments,
@@ -207,19 +213,20 @@ class Hubs:
     def _arrived(self, place: _Place, node: str, has_memory: bool) -> None:
         place.node = node
         place.arriving, place.losses_in_a_row = None, 0
-        self._controller.post.remote(
-            Hub(
-                name=place.spot.name,
-                handle=place.handle,
-                node=place.node,
-                parent=place.spot.parent or "",
-                life=place.life,
-                has_memory=has_memory,
-                is_leaf=self._is_leaf(place.spot),
-            )
-        )
+        self._controller.post.remote(self._post_of(place, has_memory=has_memory))
         if place.life > 1:
             self._tell_of_successor(place, has_memory=has_memory)
+
+    def _post_of(self, place: _Place, *, has_memory: bool) -> Hub:
+        return Hub(
+            name=place.spot.name,
+            handle=place.handle,
+            node=place.node,
+            parent=place.spot.parent or "",
+            life=place.life,
+            has_memory=has_memory,
+            is_leaf=self._is_leaf(place.spot),
+        )
 
     def _tell_of_successor(self, place: _Place, *, has_memory: bool) -> None:
         name, status = place.spot.name, place.status
@@ -260,24 +267,15 @@ class Hubs:
         place.asked = None
 
     def _legacy(self, place: _Place) -> Legacy | None:
-        """Its memory, by the first child that answers and has it; None where nobody does."""
-        name, children = place.spot.name, place.status.children if place.status else {}
-        below = [p.handle for p in self._places.values() if p.spot.parent == name]
-        asked = [child.entrance.remote(name) for child in (*self.children_of(name), *below)]
-        layout = self.centers[0].layout.remote()
-        while asked:
-            answered, asked = ray.wait(asked, num_returns=1, timeout=_ANSWER_S)
-            if not answered:
-                return None
-            try:
-                addresses = ray.get(answered[0])
-                if addresses and None not in addresses:
-                    return Legacy(
-                        addresses=addresses, layout=ray.get(layout), children=dict(children)
-                    )
-            except RayError:
-                continue
-        return None
+        """Its memory, through a child that answers and has it; None where nobody does."""
+        name = place.spot.name
+        legacy = gather(name, self._children(name), self.config.exchange.fragments)
+        return legacy if legacy is not None and legacy.addresses else None
+
+    def _children(self, hub: str) -> list[Any]:
+        """The actors below a hub, or below one shard of the center."""
+        below = [p.handle for p in self._places.values() if p.spot.parent == hub]
+        return [*self.children_of(hub if hub in self._places else ""), *below]
 
     def _is_leaf(self, spot: HubSpot) -> bool:
         return bool(spot.depth == self.spots[-1].depth)
@@ -296,3 +294,11 @@ class Hubs:
         if not groups:
             return {"scheduling_strategy": beside_the_driver()}
         return {"scheduling_strategy": on(list(groups.values())[spot.index % len(groups)])}
+
+
+def _asked(reference: ObjectRef[Any]) -> Any:
+    """The center's answer; HubLost where it is gone."""
+    try:
+        return ray.get(reference)
+    except RayError as error:
+        raise HubLost(CENTER, type(error).__name__) from error

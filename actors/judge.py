@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ObjectLostError, RayError, RayTaskError
 
 from actors.evaluator import Evaluation, start_evaluator
 from actors.lifecycle import end_process
@@ -19,9 +20,7 @@ from ray_easgd.task import Task
 
 if TYPE_CHECKING:
     from ray import ObjectRef
-    from ray.actor import ActorProxy
 
-    from actors.center import Center
     from actors.hub_slice import Published
 
 Judgement = tuple[Evaluation, dict[str, Any]]
@@ -35,12 +34,13 @@ class Judge:
         run: str,
         task: Task,
         config: Config,
-        centers: tuple[ActorProxy[Center], ...],
+        centers: Callable[[], tuple[Any, ...]],
         *,
         on_evaluation: Callable[[Evaluation], None],
         on_failure: Callable[[str], None],
     ) -> None:
         self._section, self._centers = config.evaluation, centers
+        self._fetching: list[ObjectRef[Published]] = []
         self._on_evaluation, self._on_failure = on_evaluation, on_failure
         self._handle = start_evaluator(run, task, config)
         self._under_way: ObjectRef[Judgement] | None = None
@@ -57,9 +57,15 @@ class Judge:
             return
         now = time.monotonic()
         self._after = min(self._after, now + self._section.interval_s)
-        if now >= self._after:
-            shards = [center.pull_judged.remote() for center in self._centers]
-            self._under_way = self._handle.evaluate.remote(*shards)
+        if now >= self._after and not self._fetching:
+            self._fetching = [center.pull_judged.remote() for center in self._centers()]
+        if (
+            self._fetching
+            and not ray.wait(self._fetching, num_returns=len(self._fetching), timeout=0)[1]
+        ):
+            fetched, self._fetching = self._fetching, []
+            with suppress(RayError):  # the center was lost: its successor will be asked
+                self._under_way = self._handle.evaluate.remote(*ray.get(fetched))
 
     def last(self, shards: Sequence[Published]) -> dict[str, Any]:
         """Test these snapshots and wait; returns what a checkpoint needs beside the vector."""
@@ -80,6 +86,8 @@ class Judge:
         try:
             judgement: Judgement = ray.get(reference)
         except RayError as error:
+            if isinstance(error, RayTaskError) and isinstance(error.cause, ObjectLostError):
+                return {}  # the center was lost in between
             self._failed = True
             self._on_failure(str(error).strip())
             return {}

@@ -9,14 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
+from ray.exceptions import RayError
 
 from ray_easgd.checkpoint import keep_newest, write_checkpoint
 from ray_easgd.config import Config
-from ray_easgd.resumption import Sitting, described, state_of
+from ray_easgd.resumption import Resumption, Sitting, described, found, state_of
 from ray_easgd.run_folder import RunFolder
 from ray_easgd.saved_hub import SavedHub
 
@@ -62,6 +64,14 @@ class Keeper:
             asked, self._asked = self._asked, []
             self._writing = self._thread.submit(self._write, asked, {})
 
+    def newest(self) -> Resumption | None:
+        """What a center of which nobody has anything goes on from."""
+        if self._writing is not None:
+            self._writing.exception()
+        return found(
+            self._folder, self._config, self._algorithm, partial(self._tell, "torn_checkpoint")
+        )
+
     def last(self, centers: Sequence[Any], beside: Mapping[str, Any]) -> str:
         """Write the center as it is now, with what a model needs ``beside`` it; the path.
 
@@ -78,7 +88,7 @@ class Keeper:
         self._due = time.monotonic() + self._config.run.checkpoint_s
         try:
             writing.result()
-        except OSError as error:
+        except (OSError, RayError) as error:
             self._tell(
                 "checkpoint_failed",
                 f"no checkpoint could be written ({error}); training goes on, and the next one is "

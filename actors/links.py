@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import ray
@@ -26,11 +26,12 @@ from ray.exceptions import (
 )
 from torch import Tensor
 
+from actors.succession import Holding
 from ray_easgd.errors import BadCluster, HubLost
 from ray_easgd.in_place import read_center
 from ray_easgd.link import Snapshot
 from ray_easgd.parameters import Slot
-from ray_easgd.protocol import PushHeader, PushReply, Version, WireFormat
+from ray_easgd.protocol import Outcome, PushHeader, PushReply, Version, WireFormat
 from ray_easgd.wire import Payload, warm_up
 
 if TYPE_CHECKING:
@@ -41,33 +42,24 @@ if TYPE_CHECKING:
     from actors.posts import Hub
     from ray_easgd.codec import Coded
     from ray_easgd.shared.desk import Desk
-    from ray_easgd.shared.segment import Address, Segment
+    from ray_easgd.shared.segment import Segment
 
 Transport = Literal["auto", "shared_memory", "object_store"]
 T = TypeVar("T")
 
 
-class Successor(NamedTuple):
-    """A hub that took another's place; with its memory it knows who exchanged there."""
-
-    handle: Any
-    has_memory: bool
+Find = Callable[[], "Hub"]
 
 
-Find = Callable[[], Successor]
-
-
-def find_in(controller: Any, name: str, life: int) -> Find | None:
-    """How a child of hub ``name`` finds its successor, and the next; None for the center's."""
-    if not name:
-        return None
+def find_in(controller: Any, name: str, life: int) -> Find:
+    """How a child of hub ``name`` finds its successor, and the next."""
     known = life
 
-    def find() -> Successor:
+    def find() -> Hub:
         nonlocal known
         hub: Hub = ray.get(controller.successor.remote(name, known))
         known = hub.life
-        return Successor(hub.handle, hub.has_memory)
+        return hub
 
     return find
 
@@ -80,18 +72,28 @@ def open_link(
     wire_format: WireFormat = "float32",
     part: int = 0,
     can_share: bool = True,
+    hub_name: str = "center",
     find: Find | None = None,
 ) -> HubLink:
     """An edge to slice ``part`` of a hub, by the transport that suits where the two are.
 
     ``can_share``: whether the method, and where ``x`` lies, allow exchanges in the hub's memory.
-    ``find`` waits for the successor of a hub that died, where it gets one: an aggregator's does.
+    ``find`` waits for the successor of a hub that died; without it the hub's end is an error.
     """
     near = None
     if can_share and transport != "object_store":
         near = ray.get_runtime_context().get_node_id()
     must_share = transport == "shared_memory"
-    return HubLink(hub, child, part, wire_format, near=near, must_share=must_share, find=find)
+    return HubLink(
+        hub,
+        child,
+        part,
+        wire_format,
+        near=near,
+        must_share=must_share,
+        hub_name=hub_name,
+        find=find,
+    )
 
 
 class HubLink:
@@ -110,8 +112,10 @@ class HubLink:
         *,
         near: str | None = None,
         must_share: bool = False,
+        hub_name: str = "center",
         find: Find | None = None,
     ) -> None:
+        self.hub_name = hub_name
         self._hub: Any = hub  # Ray types no arguments that have defaults
         self._child, self._part = child, part
         self._format: WireFormat = wire_format
@@ -120,7 +124,10 @@ class HubLink:
         self.orphaned = False
         self.on_arrival: Callable[[], None] = _nothing
         self.incarnation = 0
+        self.newest: Snapshot | None = None
         self.desk: Desk | None = None
+        self._layout: tuple[Slot, ...] = ()
+        self._is_owed_pushes = False  # the hub has a successor that knows us
         self._segment: Segment
         self._base: tuple[Version, Tensor] | None = None
         self._pulls = ThreadPoolExecutor(1, thread_name_prefix="pull")
@@ -141,6 +148,7 @@ class HubLink:
             wait([future])
             if (joined := self._known(future)) is not None:
                 self.incarnation, snapshot = joined
+                self.newest, self._layout = snapshot, tuple(layout)
                 return self.incarnation, snapshot
 
     def pull(self, showing: int | None = None) -> None:
@@ -162,6 +170,9 @@ class HubLink:
         answers = []
         while self._pushing and self._pushing[0].done():
             answers.append(self._known(self._pushing.popleft()))
+        if self._is_owed_pushes:
+            self._is_owed_pushes = False
+            answers.append(PushReply(outcome=Outcome.GAP, version=Version(0, 0)))
         return [answer for answer in answers if answer is not None]
 
     def tell(self) -> None:
@@ -173,9 +184,17 @@ class HubLink:
             self._known(self._pushes.submit(self._ask, lambda hub: hub.pass_up.remote(self._part)))
 
     @property
-    def address(self) -> Address | None:
-        """Of the hub's memory, through this process, for a successor of the hub."""
-        return None if self.desk is None else self._segment.address
+    def holding(self) -> Holding | None:
+        """What a successor of the hub could begin from; None before it has joined."""
+        if self.newest is None:
+            return None
+        return Holding(
+            child=self._child,
+            incarnation=self.incarnation,
+            version=self.newest.header.version,
+            layout=self._layout,
+            address=None if self.desk is None else self._segment.address,
+        )
 
     @property
     def busy(self) -> bool:
@@ -270,7 +289,10 @@ class HubLink:
         with self._following:
             if self._hub is lost:
                 successor = self._find()
-                self.orphaned = not (successor.has_memory and self.desk is not None)
+                shares = successor.has_memory and self.desk is not None
+                is_known = self.incarnation in successor.lives(self._part)
+                self._is_owed_pushes = is_known and not shares
+                self.orphaned = not shares and not is_known
                 self._hub = successor.handle  # last: who asks looks at both, in this order
             return not self.orphaned
 
@@ -285,7 +307,8 @@ class HubLink:
     def _fetch(self, showing: int | None) -> Snapshot:
         while True:
             try:
-                return self._fetch_once(showing)
+                self.newest = self._fetch_once(showing)
+                return self.newest
             except ObjectLostError:  # its owner died: so did the hub, unless it can say otherwise
                 self._collect()
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from actors.controller import Controller
 
 _REPORT_EVERY_S = 0.5
+_RECENT = 8  # leases; the one before last is trained on and on its way to the hub
 
 
 @dataclass
@@ -33,6 +34,13 @@ class LeaseFeed:
     controller: ActorProxy[Controller]
     worker: str
     _ahead: deque[ObjectRef[Interval | None]] = field(default_factory=deque)
+    _recent: deque[Interval] = field(default_factory=lambda: deque(maxlen=_RECENT))
+
+    @property
+    def held(self) -> tuple[Interval, ...]:
+        """What it was given lately and may not have trained on: for a controller that forgot."""
+        ahead = [ray.get(one) for one in tuple(self._ahead) if ray.wait([one], timeout=0)[0]]
+        return (*self._recent, *(lease for lease in ahead if lease is not None))
 
     def open(self, num_samples: int, batch_size: int, epochs: int) -> None:
         """Say what there is; also asks for the first range."""
@@ -44,12 +52,15 @@ class LeaseFeed:
         """The next range that nobody else holds."""
         lease: Interval | None = ray.get(self._ahead.popleft()) if self._ahead else None
         if lease is not None:
+            self._recent.append(lease)
             self._ask()
         return lease
 
     def backup(self) -> Interval | None:
         """A range somebody holds, asked for anew each time: a lost worker's may be back."""
         lease: Interval | None = ray.get(self.controller.lease.remote(self.worker, True))
+        if lease is not None:
+            self._recent.append(lease)
         return lease
 
     def give_back(self, intervals: tuple[Interval, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Who is under which aggregator, and who took over from whom. Imports no torch."""
+"""Where the hubs are, who is under which, and who took over from whom. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,28 +11,39 @@ from ray_easgd.topology import HubLoad, choose_hub
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hub:
-    """An aggregator that is there: the actor's ``handle``, and the id of its node.
+    """An aggregator that is there, or the center: the actor's ``handle``, and the id of its node.
 
     ``life`` counts the processes that were it. ``has_memory``: it went on with the memory of the
-    one before, so children who exchange there are its own already. ``is_leaf``: workers may join.
+    one before, so children who exchange there are its own already; ``known`` are others' lives
+    that it goes on with, for each slice. ``is_leaf``: workers may join. The center has no parent.
     """
 
     name: str
     handle: Any
-    node: str
+    node: str = ""
     parent: str = "center"
     life: int = 1
     has_memory: bool = False
+    known: tuple[frozenset[int], ...] = ()
     is_leaf: bool = True
+
+    def lives(self, part: int) -> frozenset[int]:
+        """Those it goes on with in one slice."""
+        return self.known[part] if self.known else frozenset()
+
+
+def center_name(shard: int) -> str:
+    """Of a process of the center."""
+    return f"center-{shard}" if shard else "center"
 
 
 class Posts:
-    """The aggregators of a run as workers find them. ``num_hubs``: how many take workers."""
+    """The hubs of a run as children find them. ``num_hubs``: aggregators that take workers."""
 
     def __init__(self, num_hubs: int) -> None:
         self._num_hubs = num_hubs
         self._hubs: dict[str, Hub] = {}
-        self._workers: dict[str, str] = {}
+        self.workers: dict[str, str] = {}  # the hub that each is under
         self._changed = Condition()
 
     def put(self, hub: Hub) -> None:
@@ -45,22 +56,28 @@ class Posts:
         """The hub on its node, or the one with the fewest workers; once all were there."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._leaves()) >= self._num_hubs)
-            self._workers.pop(worker, None)
-            under = list(self._workers.values())
+            self.workers.pop(worker, None)
+            under = list(self.workers.values())
             loads = [HubLoad(h.name, h.node, under.count(h.name)) for h in self._leaves()]
-            self._workers[worker] = choose_hub(loads, node)
-            return self._hubs[self._workers[worker]]
+            self.workers[worker] = choose_hub(loads, node)
+            return self._hubs[self.workers[worker]]
 
     @property
     def hubs(self) -> tuple[Hub, ...]:
-        """Those that are there, in the order of their names."""
+        """The aggregators that are there, in the order of their names."""
         with self._changed:
-            return tuple(hub for _, hub in sorted(self._hubs.items()))
+            return tuple(hub for _, hub in sorted(self._hubs.items()) if hub.parent)
+
+    @property
+    def centers(self) -> tuple[Any, ...]:
+        """The center's processes, shard by shard: in the order in which they were first put."""
+        with self._changed:
+            return tuple(hub.handle for hub in self._hubs.values() if not hub.parent)
 
     def leave(self, worker: str) -> None:
         """It makes room for others."""
         with self._changed:
-            self._workers.pop(worker, None)
+            self.workers.pop(worker, None)
 
     def successor(self, name: str, life: int) -> Hub:
         """Who came after that life."""
@@ -69,4 +86,4 @@ class Posts:
             return self._hubs[name]
 
     def _leaves(self) -> list[Hub]:
-        return [hub for hub in self._hubs.values() if hub.is_leaf]
+        return [hub for hub in self._hubs.values() if hub.parent and hub.is_leaf]

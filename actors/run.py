@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from actors.cluster import gpus_per_worker
+from actors.chronicle import Chronicle
+from actors.cluster import gpus_per_worker, num_spares, num_wanted
 from actors.controller import Note, start_controller
+from actors.draining import draining_nodes
 from actors.evaluator import Evaluation
 from actors.fleet import Fleet, explain
 from actors.hub_slice import joined
@@ -17,6 +19,7 @@ from actors.hubs import Hubs
 from actors.judge import Judge
 from actors.keeper import Keeper
 from actors.lifecycle import end_process
+from actors.reminder import RESTARTED, remind
 from actors.sight import Sight
 from actors.worker import Program, Seat
 from ray_easgd.algorithms import Algorithm
@@ -24,7 +27,7 @@ from ray_easgd.config import Config
 from ray_easgd.display import Display, Progress
 from ray_easgd.errors import HubLost, Superseded
 from ray_easgd.resumption import Resumption
-from ray_easgd.run_folder import Event, Metric, RunFolder
+from ray_easgd.run_folder import RunFolder
 from ray_easgd.sections import StopSection
 from ray_easgd.topology import hurried
 from ray_easgd.trace import TraceFile
@@ -38,6 +41,8 @@ _STARTING = "starting workers"
 _TICK_S = 0.5
 _GRACE_S = 10.0
 _WRITE_EVERY_S = 5.0
+_DRAIN_EVERY_S = 1.0
+_SPARES_AFTER_S = 10.0  # imports take a core for seconds: not from the first steps of all
 
 
 class Run:
@@ -60,62 +65,65 @@ class Run:
         self.folder, self.display, self.began_at = folder, display, began_at
         self.sight, self.resumed = Sight(), resumed
         self._trained_before_s = resumed.trained_s if resumed else 0.0
-        self.num_workers, self._trace = num_workers, trace
+        self._num_workers, self._trace = num_workers, trace
         self._name = folder.name
         self._beside: dict[str, Any] = {}
         self._phase = _STARTING
         self._observing: list[ObjectRef[Any]] | None = None
         self._training_since: float | None = None
-        self._write_after = time.monotonic()
-        self._metrics: list[Metric] = []
+        self._write_after = self._drain_after = time.monotonic()
+        self._draining: set[str] = set()
         self.trained_s = 0.0
         self.ledger_error: float | None = None
-        self._start_actors()
-        self._zero_at = began_at - folder.reopen()
+        self.chronicle = Chronicle(folder, display, began_at - folder.reopen())
         self._keeper = Keeper(
-            folder, config, algorithm.name, tell=self._tell, trained_s=self._since_first_step
+            folder,
+            config,
+            algorithm.name,
+            tell=self.chronicle.tell,
+            trained_s=self._since_first_step,
         )
-        self._fleet = Fleet(
-            run=self._name,
-            num_cpus=config.fleet.cpus_per_worker,
+        self._start_actors()
+        self.fleet = Fleet(
+            config=config,
+            program=program,
             num_gpus=gpus_per_worker(config),
-            on_lost=self._worker_lost,
-            on_done=self._give_back,
+            wanted=num_wanted(config, num_workers),
+            make_seat=self._seat,
+            events=self,
         )
 
     # -- life ------------------------------------------------------------------------------
 
     def _start_actors(self) -> None:
         stop = self.config.stop
-        self._hubs = Hubs(
+        self.hubs = Hubs(
             run=self._name,
             config=self.config,
             algorithm=self.algorithm,
-            num_workers=self.num_workers,
-            tell=self._tell,
+            num_workers=self._num_workers,
+            tell=self.chronicle.tell,
             children_of=self._children_of,
+            kept=self._keeper.newest,
             traced=self._trace is not None,
         )
-        self.centers = self._hubs.centers
-        if self.resumed is not None:
-            self._hubs.go_on(self.resumed)
-        self._controller = start_controller(
+        self.controller = start_controller(
             self._name,
-            self.centers,
+            self.hubs.centers,
             total_samples=stop.samples,
             bounded=stop != StopSection(),
-            num_hubs=self._hubs.num_leaves,
-            num_waiting=max(16, 2 * self.num_workers),
+            num_hubs=self.hubs.num_leaves,
+            num_waiting=max(16, 2 * self._num_workers),
             progress=self.resumed.progress if self.resumed else None,
         )
-        self._hubs.start(self._controller)
+        self.hubs.start(self.controller, self.resumed)
         self._judge = None
         if self.program.task is not None:
             self._judge = Judge(
                 self._name,
                 self.program.task,
                 self.config,
-                self.centers,
+                lambda: self.hubs.centers,
                 on_evaluation=self._note_evaluation,
                 on_failure=self._judge_failed,
             )
@@ -123,25 +131,26 @@ class Run:
     def start(self) -> None:
         """Seat the fleet. Nobody waits for the slowest to arrive."""
         self.display.update(self._progress())
-        for index in range(self.num_workers):
-            self._fleet.start(self._seat(index))
-        self._tell("started", f"{self.num_workers} workers, {self.algorithm.name}")
+        self.fleet.reconcile((), self.sight.steps_of)
+        self.chronicle.tell("started", f"{self.fleet.wanted} workers, {self.algorithm.name}")
         if self.resumed is not None:
-            self._tell("resumed", f"goes on from {self.resumed.path}: {self.resumed.summary}")
+            message = f"goes on from {self.resumed.path}: {self.resumed.summary}"
+            self.chronicle.tell("resumed", message)
         if warning := hurried(self.config.topology.levels):
-            self._tell("warning", warning)
+            self.chronicle.tell("warning", warning)
 
     def supervise(self) -> None:
         """Watch until the run is over by its own rule; errors of workers and center surface."""
         while not self._over():
             self._settle_ended()
             self._look(wait=False)
+            self._see_to_the_fleet()
             if self._judge is not None and self.sight.hub and self.sight.hub.version.count:
                 self._judge.look()
-            if self.has_center:
-                self._keeper.look(self.centers)
+            if self.has_center and self.hubs.root.are_there:
+                self._keeper.look(self.hubs.centers)
         self._wind_down()
-        self._fleet.kill()  # nobody moves the center any more
+        self.fleet.kill()  # nobody moves the center any more
         self._look()
         self.trained_s = self._since_first_step()
 
@@ -159,11 +168,12 @@ class Run:
             self._look()
             if not self.has_center:
                 return None
-            self._end_trace()
+            if self._trace is not None:
+                self.hubs.end_traces(self._trace)
             if self.config.exchange.ledger:
-                gaps = [self._ask(center.ledger_error.remote()) for center in self.centers]
+                gaps = [self._ask(center.ledger_error.remote()) for center in self.hubs.centers]
                 self.ledger_error = max((gap for gap in gaps if gap is not None), default=None)
-            return self._keeper.last(self.centers, self._beside)
+            return self._keeper.last(self.hubs.centers, self._beside)
         except (HubLost, RayError, Superseded):
             return None
 
@@ -175,9 +185,9 @@ class Run:
     def end(self) -> None:
         """End every actor of this run. Safe to call at any moment, and twice."""
         self.trained_s = self.trained_s or self._since_first_step()
-        self._fleet.kill()
-        self._hubs.end()
-        end_process(self._controller)
+        self.fleet.kill()
+        self.hubs.end()
+        end_process(self.controller)
         if self._judge is not None:
             self._judge.end()
 
@@ -186,7 +196,7 @@ class Run:
     def _over(self) -> bool:
         """Whether the run has reached what ends it."""
         stop, sight = self.config.stop, self.sight
-        if not self._fleet.running or self._all_seen:
+        if self.fleet.is_over or self._all_seen:
             return True
         if stop.seconds is not None and self._training_s() >= stop.seconds:
             return True
@@ -199,15 +209,34 @@ class Run:
         return self.config.stop.samples is not None and self.sight.book.done
 
     def _settle_ended(self) -> None:
-        """Wait a tick for calls of workers to end, and for what happens to aggregators."""
-        running, watched = self._fleet.running, self._hubs.watched
+        """Wait a tick for calls of workers to end, and for what happens to hubs."""
+        running, watched = self.fleet.running, self.hubs.watched
         for reference in ray.wait([*running, *watched], timeout=_TICK_S)[0]:
             if reference in watched:
-                self._hubs.settle(watched[reference])
+                self.hubs.settle(watched[reference])
                 continue
-            status = self._fleet.settle(running[reference], self._steps_of)
+            status = self.fleet.settle(running[reference], self.sight.steps_of)
             if status is not None:
                 self.sight.final[status.name, status.life] = status
+
+    def _see_to_the_fleet(self) -> None:
+        """Who is missing, who is too many, and who sits on a machine that is about to go."""
+        now = time.monotonic()
+        if now >= self._drain_after:
+            self._drain_after = now + _DRAIN_EVERY_S
+            going = set(draining_nodes())
+            for node in going - self._draining:
+                self.chronicle.tell(
+                    "draining", f"node {node[:8]} is about to go: its workers say goodbye first"
+                )
+            self._draining |= going
+        if self._training_s() > self._trained_before_s + _SPARES_AFTER_S:
+            self.fleet.spares = num_spares(self.config)
+        wanted = self.sight.book.wanted
+        if wanted is not None and wanted != self.fleet.wanted:
+            self.chronicle.tell("scaled", f"{wanted} workers are wanted, not {self.fleet.wanted}")
+            self.fleet.wanted = wanted
+        self.fleet.reconcile(self._draining, self.sight.steps_of)
 
     def _wind_down(self) -> None:
         """Let workers finish with a last exchange. One that does not answer is not waited for.
@@ -215,13 +244,13 @@ class Run:
         Where all samples have been seen they are not interrupted: their data ends by itself, and
         what a loop does after it still counts.
         """
-        self._fleet.wind_down(interrupt=not self._all_seen)
+        self.fleet.wind_down(interrupt=not self._all_seen)
         until = time.monotonic() + _GRACE_S
-        while self._fleet.running and time.monotonic() < until:
+        while self.fleet.running and time.monotonic() < until:
             self._settle_ended()
             self._look(wait=False)
-        for name in self._fleet.running.values():
-            self._tell(
+        for name in self.fleet.at_work:
+            self.chronicle.tell(
                 "left_behind",
                 f"{name} did not end within {_GRACE_S:g} s of the run's end; what it had not "
                 "pushed is lost",
@@ -231,39 +260,56 @@ class Run:
         """Fetch what hub and controller know; record and show it.
 
         Without ``wait`` an answer still under way is left for the next look, so that a center
-        that is stopped, rather than dead, does not stop the driver.
+        that is stopped, rather than dead, does not stop the driver; and one that is lost has a
+        successor soon.
         """
-        self._hubs.look()
-        self.sight.hubs = self._hubs.statuses
+        self.hubs.look()
+        self.sight.hubs = self.hubs.statuses
         if self._observing is None:
-            hubs = [center.status.remote() for center in self.centers]
-            self._observing = [*hubs, self._controller.observe.remote(*hubs)]
+            hubs = [center.status.remote() for center in self.hubs.centers]
+            self._observing = [*hubs, self.controller.observe.remote(*hubs)]
         asked = self._observing
         if wait or not ray.wait(asked, num_returns=len(asked), timeout=_TICK_S / 10)[1]:
             self._observing = None
-            self.sight.hub = joined([self._ask(hub) for hub in asked[:-1]])
-            if why := self.sight.why_messages():
-                self._tell("messages", why)
-            self.sight.book, notes, self.sight.noted = self._ask(asked[-1])
-            self._record(notes)
+            try:
+                self._take_in(asked)
+            except HubLost:
+                if wait:
+                    raise
         self.display.update(self._progress())
+
+    def _take_in(self, asked: list[ObjectRef[Any]]) -> None:
+        statuses = [self._ask(hub) for hub in asked[:-1]]
+        self.sight.hub = joined(statuses)
+        self.hubs.root.saw(statuses)
+        if why := self.sight.why_messages():
+            self.chronicle.tell("messages", why)
+        book, notes, noted = self._ask(asked[-1])
+        if book.remembers:
+            self.sight.book, self.sight.noted = book, noted or self.sight.noted
+        else:
+            remind(self.controller, self.sight, self.fleet, self.hubs.posted)
+            self.chronicle.tell("controller_restarted", RESTARTED)
+        self._record(notes)
 
     def _judged(self) -> list[Published]:
         """The center as it is tested and kept, shard by shard."""
-        return [self._ask(center.pull_judged.remote()) for center in self.centers]
+        return [self._ask(center.pull_judged.remote()) for center in self.hubs.centers]
 
     def _ask(self, reference: ObjectRef[Any]) -> Any:
         """An answer of center or controller; HubLost when one of them died."""
         try:
             return ray.get(reference)
         except RayTaskError as error:
+            if isinstance(error.cause, RayError):
+                raise HubLost("the center", type(error.cause).__name__) from error
             raise explain("the center or the controller", error) from error
         except RayError as error:
             reason = str(error).splitlines()[0]
             raise HubLost("the center or the controller", reason) from error
 
     def _judge_failed(self, reason: str) -> None:
-        self._tell(
+        self.chronicle.tell(
             "evaluator_failed",
             f"the center can no longer be tested; training goes on. {reason}",
             source="evaluator",
@@ -271,105 +317,66 @@ class Run:
 
     def _note_evaluation(self, evaluation: Evaluation) -> None:
         self.sight.evaluations.append(evaluation)
-        now = time.time() - self._zero_at
-        self._metrics.extend(
-            Metric(
-                time_s=now,
-                samples=evaluation.samples,
-                source="evaluator",
-                step=evaluation.version.count,
-                name=name,
-                value=getattr(evaluation, name),
-            )
-            for name in ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
-        )
+        self.chronicle.evaluation(evaluation)
 
     def _record(self, notes: list[Note]) -> None:
-        samples = self.sight.samples
         for note in notes:
-            if note.value is None:
-                self._tell(note.name, note.message, source=note.source, **(note.details or {}))
-                continue
-            if note.user:
+            if note.user and note.value is not None:
                 self.sight.reported[note.name] = note.value
-            self._metrics.append(
-                Metric(
-                    time_s=note.at - self._zero_at,
-                    samples=samples,
-                    source="user" if note.user else note.source,
-                    step=note.step,
-                    name=note.name,
-                    value=note.value,
-                )
-            )
+            self.chronicle.note(note, self.sight.samples)
         if time.monotonic() >= self._write_after:
-            self.write()
-            self._write_trace()
+            self.chronicle.write()
+            if self._trace is not None:
+                self.hubs.write_traces(self._trace)
             self._write_after = time.monotonic() + _WRITE_EVERY_S
-
-    def write(self) -> None:
-        """Put the numbers gathered so far into the run's folder."""
-        metrics, self._metrics = self._metrics, []
-        if metrics:
-            self.folder.write_metrics(metrics)
-
-    def _write_trace(self) -> None:
-        if self._trace is not None:
-            for name, record in self._hubs.take_traces():
-                self._trace.write(record, hub=name)
-
-    def _end_trace(self) -> None:
-        if self._trace is not None:
-            self._write_trace()
-            header, (vector,) = self._ask(self.centers[0].pull.remote(0))
-            self._trace.end(header.version, self._ask(vector))
-
-    def _tell(self, kind: str, message: str, *, source: str = "driver", **details: Any) -> None:
-        now = time.time() - self._zero_at
-        event = Event(time_s=now, kind=kind, source=source, message=message, details=details)
-        self.folder.write_events([event])
-        self.display.event(message)
 
     # -- workers ---------------------------------------------------------------------------
 
-    def _seat(self, index: int) -> Seat:
+    def _seat(self, index: int, life: int) -> Seat:
+        before = self.resumed.born if self.resumed else 0
         return Seat(
             name=f"worker-{index}",
             index=index,
-            life=1 + (self.resumed.born if self.resumed else 0),
+            life=before + life,
             config=self.config,
             algorithm=self.algorithm,
             program=self.program,
-            centers=self.centers,
-            controller=self._controller,
+            centers=self.hubs.centers,
+            center_lives=self.hubs.root.lives,
+            controller=self.controller,
             traced=self._trace is not None,
         )
 
-    def _worker_lost(self, name: str, cause: str) -> None:
-        for hub in (*self.centers, *self._hubs.handles.values()):
+    def worker_lost(self, name: str, cause: str) -> None:
+        for hub in (*self.hubs.centers, *self.hubs.handles.values()):
             hub.lose.remote(name)
-        self._give_back(name)
-        self._tell(
+        self.controller.release.remote(name)
+        self.chronicle.tell(
             "worker_lost",
             f"{name} is lost ({cause}): its displacement from the center is lost, its data goes "
             "back to the queue",
             worker=name,
         )
 
-    def _children_of(self, hub: str) -> list[Any]:
-        """The workers under an aggregator, as they last said."""
-        names = [worker.name for worker in self.sight.workers.values() if worker.hub == hub]
-        return self._fleet.handles(names)
-
-    def _give_back(self, name: str) -> None:
+    def worker_done(self, name: str, *, why: str) -> None:
         """Its leases return to the queue, less what the hub has seen by now."""
-        self._controller.release.remote(name)
+        self.controller.release.remote(name)
+        if why:
+            message = f"{name} has left after a last exchange ({why}); its data goes back"
+            self.chronicle.tell("worker_left", message, worker=name)
 
-    def _steps_of(self, name: str, life: int) -> int:
-        steps = (w.step for w in self.sight.lives if (w.name, w.life) == (name, life))
-        return next(steps, 0)
+    def _children_of(self, hub: str) -> list[Any]:
+        """The workers under an aggregator, or (by an empty name) the center."""
+        known = self.sight.workers
+        under = {name: known[name].hub if name in known else "" for name in self.fleet.at_work}
+        return [handle for name, handle in self.fleet.at_work.items() if under[name] == hub]
 
     # -- telling ---------------------------------------------------------------------------
+
+    @property
+    def num_workers(self) -> int:
+        """How many it has at work, or had."""
+        return self.fleet.num_seated or self._num_workers
 
     def _training_s(self) -> float:
         """Seconds since the driver saw the first step of anyone; 0 before."""
@@ -387,7 +394,7 @@ class Run:
         sight, stop = self.sight, self.config.stop
         phase = "training" if sight.first_step_at and self._phase == _STARTING else self._phase
         return sight.progress(
-            self._fleet.states,
+            self.fleet.states,
             phase=phase,
             time_s=time.time() - self.began_at,
             training_s=self.trained_s or self._since_first_step(),

@@ -55,6 +55,10 @@ class Sight:
         """Wall time of the first gradient step of the run."""
         return min((w.first_step_at for w in self.lives if w.first_step_at), default=None)
 
+    def steps_of(self, name: str, life: int) -> int:
+        """The gradient steps that one life of a worker is known to have taken."""
+        return next((w.step for w in self.lives if (w.name, w.life) == (name, life)), 0)
+
     def mean_over_workers(self, of: Callable[[WorkerStatus], float]) -> float | None:
         """The mean of a number over the workers that have one."""
         values = [v for v in map(of, self.workers.values()) if not math.isnan(v)]

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayError
 
-from actors.cluster import joined_cluster
 from actors.hub_slice import HubStatus, joined
+from actors.runs import controller_of
 from actors.sight import hub_node, worker_node
 from ray_easgd.display.tree import TreeNode
-from ray_easgd.errors import BadInput
 
 if TYPE_CHECKING:
     from actors.controller import Census
 
-_CONTROLLER = ":controller"
 _ANSWER_S = 5.0  # a stopped process keeps nobody who only looks
 
 
@@ -42,9 +39,8 @@ def status(run: str | None, address: str | None) -> RunStatus:
 
     Raises BadInput where there is no such run, BadCluster where no cluster answers.
     """
-    with joined_cluster(address):
-        name, namespace = _choose(run, dict(_running()))
-        return read(name, ray.get_actor(name + _CONTROLLER, namespace=namespace))
+    with controller_of(run, address) as (name, controller):
+        return read(name, controller)
 
 
 def read(run: str, controller: Any) -> RunStatus:
@@ -82,26 +78,3 @@ def _answer(reference: Any) -> HubStatus | None:
         return ray.get(reference)  # type: ignore[no-any-return]
     except RayError:
         return None
-
-
-def _running() -> Iterator[tuple[str, str]]:
-    """The names of the runs on this cluster, and the namespace of each."""
-    named: list[Any] = ray.util.list_named_actors(all_namespaces=True)
-    for actor in named:
-        if actor["name"].endswith(_CONTROLLER):
-            yield actor["name"].removesuffix(_CONTROLLER), actor["namespace"]
-
-
-def _choose(run: str | None, running: dict[str, str]) -> tuple[str, str]:
-    if run is None and len(running) == 1:
-        return next(iter(running.items()))
-    if run in running:
-        return run, running[run]
-    known = ", ".join(sorted(running)) or "(none)"
-    problem = "several runs are going on" if running and run is None else "there is no such run"
-    raise BadInput(
-        "RUN",
-        run,
-        f"{problem} on this cluster",
-        f"Going on: {known}. One that has ended is told of by `ray-easgd show FOLDER`.",
-    )

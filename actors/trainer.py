@@ -18,7 +18,6 @@ from actors.cluster import (
 from actors.run import Run
 from actors.sight import worker_node
 from actors.worker import Program
-from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.display import Display, make_display
 from ray_easgd.errors import BadConfig, BadStorage, Superseded, TrainingFailedError
@@ -102,7 +101,8 @@ class ElasticTrainer:
         config = self._resolved()
         with connected(config, log_to_driver=self.program.loop is not None):
             num_workers = choose_num_workers(config, sequential=algorithm.sequential)
-            config = _updated(config, "fleet", workers=num_workers)
+            if config.fleet.bounds is None or algorithm.sequential:
+                config = _updated(config, "fleet", workers=num_workers)
             config = with_default_tree(config, algorithm, num_workers)
             refuse_unknown_placement(config)
             name = config.run.name or _fresh_name(config)
@@ -114,17 +114,18 @@ class ElasticTrainer:
                         "another run.name, to train on raise what stops it."
                     )
                     return ended
-                return self._train(config, algorithm, folder, shown, began_at, trace)
+                return self._train(config, num_workers, folder, shown, began_at, trace)
 
     def _train(
         self,
         config: Config,
-        algorithm: Algorithm,
+        num_workers: int,
         folder: RunFolder,
         shown: Display,
         began_at: float,
         trace: str | None,
     ) -> Result:
+        algorithm = algorithm_of(config)
         resumed = found(folder, config, algorithm.name, shown.event)
         if resumed is not None and trace is not None:
             raise BadStorage(
@@ -141,7 +142,7 @@ class ElasticTrainer:
                 folder=folder,
                 display=shown,
                 began_at=began_at,
-                num_workers=config.fleet.bounds[0] if config.fleet.bounds else 1,
+                num_workers=num_workers,
                 trace=kept,
                 resumed=resumed,
             )
@@ -237,7 +238,7 @@ def _carry_out(run: Run) -> Result:
 def _finish(
     run: Run, checkpoint: str | None, error: TrainingFailedError | None, *, status: str
 ) -> Result:
-    run.write()
+    run.chronicle.write()
     metrics = summarize(run)
     record = metrics | {"status": status, "checkpoint": checkpoint, "tree": _tree(run)}
     if not isinstance(error, Superseded):  # the folder is another's

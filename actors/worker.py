@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import ray
 import torch
 
@@ -16,22 +20,24 @@ from actors.controller import WorkerStatus
 from actors.lifecycle import as_actor
 from actors.links import HubLink, find_in, open_link
 from actors.ports import ControllerReporter, LeaseFeed
-from actors.posts import Hub
+from actors.posts import Hub, center_name
 from actors.process import settle_in
+from actors.succession import Holding, holdings, newest
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.edges import tie_options
 from ray_easgd.elastic_options import ElasticOptions
-from ray_easgd.loop import train_task
+from ray_easgd.loop import make_local_step, train_task
+from ray_easgd.protocol import Interval, SnapshotHeader
 from ray_easgd.session import RunEnded, Session, use, worker_seed
 from ray_easgd.task import Task
+from ray_easgd.wire import warm_up
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
     from actors.center import Center
     from actors.controller import Controller
-    from ray_easgd.shared.segment import Address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +53,8 @@ class Program:
 class Seat:
     """One worker's place in a run. ``life`` counts the processes that have sat there.
 
-    ``centers`` holds more than one where the center is sharded.
+    ``centers`` holds more than one where the center is sharded; ``center_lives`` counts the
+    processes that were each of them.
     """
 
     name: str
@@ -58,6 +65,7 @@ class Seat:
     program: Program
     centers: tuple[ActorProxy[Center], ...]
     controller: ActorProxy[Controller]
+    center_lives: tuple[int, ...] = (1,)
     traced: bool = False
 
 
@@ -69,23 +77,53 @@ class Worker:
         self._name = name
         self._ended = Event()
         self._links: list[HubLink] = []
-        self._hub = ""  # the aggregator it is under
+        self._leases: LeaseFeed | None = None
+
+        self._is_asked_to_end = self._is_running = False
+        self._listen_for_sigterm()
 
     def __repr__(self) -> str:
         return f"Worker({self._name})"
+
+    def _listen_for_sigterm(self) -> None:
+        """How a machine that is about to go tells its processes: one last exchange, then out."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        before = signal.getsignal(signal.SIGTERM)
+
+        def end(signum: int, frame: FrameType | None) -> None:
+            if self._is_running:
+                self._is_asked_to_end = True
+                self._ended.set()
+            elif callable(before):
+                before(signum, frame)
+
+        signal.signal(signal.SIGTERM, end)
+
+    @ray.method(concurrency_group="train")
+    def prepare(self, program: Program, config: Config) -> None:
+        """Have all imports done, the data read and the loops compiled, for a seat to come."""
+        warm_up(config.exchange.format)
+        if program.task is not None:
+            model = program.task.open(config).build_model()
+            make_local_step(model.parameters(), config)
+        else:
+            torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # imports more than it seems
 
     @ray.method(concurrency_group="train")
     def run(self, seat: Seat) -> WorkerStatus:
         """Train until the data or the run ends; returns the last status."""
         self._ended.clear()
+        self._is_running, self._is_asked_to_end = True, False
         device, notice = choose_device()
         reporter = ControllerReporter(seat.controller, seat.name, seat.life, str(device))
         if notice:
             reporter.event("device", f"{seat.name}: {notice}")
         torch.manual_seed(worker_seed(seat.config.seed, seat.index, seat.life))
         hubs, hub = self._hubs(seat)
-        reporter.hub = self._hub = hub.name if hub else ""
-        links = self._links = open_links(seat, device, hubs, hub)
+        reporter.hub = hub.name if hub else ""
+        links = self._links = open_links(seat, device, hubs)
+        leases = self._leases = LeaseFeed(seat.controller, seat.name)
         session = Session(
             name=seat.name,
             index=seat.index,
@@ -93,7 +131,7 @@ class Worker:
             options=_options(seat),
             links=links,
             shards=len(hubs),
-            leases=LeaseFeed(seat.controller, seat.name),
+            leases=leases,
             reporter=reporter,
             device=device,
             batch_size=seat.config.batch_size,
@@ -103,23 +141,38 @@ class Worker:
         reporter.session = session
         try:
             _train(session, seat)
-            return reporter.flush()
+            return replace(reporter.flush(), was_asked_to_end=self._is_asked_to_end)
         finally:
+            self._is_running = False
             for link in links:
                 link.close()
 
-    def _hubs(self, seat: Seat) -> tuple[tuple[Any, ...], Hub | None]:
+    def _hubs(self, seat: Seat) -> tuple[tuple[Hub, ...], Hub | None]:
         """Whom to exchange with: the center, all shards of it, or the aggregator it is sent to."""
         if not seat.config.topology.levels[1:]:
-            return seat.centers, None
+            lives = zip(seat.centers, seat.center_lives, strict=True)
+            shards = enumerate(lives)
+            return tuple(
+                Hub(name=center_name(k), handle=handle, life=life) for k, (handle, life) in shards
+            ), None
         node = ray.get_runtime_context().get_node_id()
         hub: Hub = ray.get(seat.controller.attach.remote(seat.name, node))
-        return (hub.handle,), hub
+        return (hub,), hub
 
     @ray.method(concurrency_group="control")
-    def entrance(self, hub: str) -> tuple[Address | None, ...]:
-        """Ways into the memory of that hub, slice by slice, if it is its own and has some."""
-        return tuple(link.address for link in self._links) if hub == self._hub else ()
+    def holdings(self, hub: str) -> tuple[Holding, ...]:
+        """What it has of that hub, slice by slice; empty if it is not its child."""
+        return holdings(self._links, hub)
+
+    @ray.method(concurrency_group="control")
+    def newest(self, hub: str, part: int) -> tuple[SnapshotHeader, np.ndarray]:
+        """The newest snapshot of a slice that it was given."""
+        return newest(self._links, hub, part)
+
+    @ray.method(concurrency_group="control")
+    def held(self) -> tuple[Interval, ...]:
+        """The data it was given lately."""
+        return self._leases.held if self._leases else ()
 
     @ray.method(concurrency_group="control")
     def end(self) -> None:
@@ -137,9 +190,7 @@ class Worker:
         }
 
 
-def open_links(
-    seat: Seat, device: torch.device, hubs: tuple[Any, ...], hub: Hub | None
-) -> list[HubLink]:
+def open_links(seat: Seat, device: torch.device, hubs: tuple[Hub, ...]) -> list[HubLink]:
     """An edge for each slice of the vector, shard by shard.
 
     A replay follows vectors that were sent, so a traced run exchanges nothing in place.
@@ -148,15 +199,16 @@ def open_links(
     on_cpu = device.type == "cpu"
     return [
         open_link(
-            center,
+            hub.handle,
             seat.name,
             transport="object_store" if seat.traced else section.transport,
             wire_format=section.format,
             part=part,
             can_share=algorithm.in_place and (on_cpu or algorithm.exchange.elastic),
-            find=find_in(seat.controller, hub.name, hub.life) if hub else None,
+            hub_name=hub.name,
+            find=find_in(seat.controller, hub.name, hub.life),
         )
-        for center in hubs
+        for hub in hubs
         for part in range(section.fragments)
     ]
 

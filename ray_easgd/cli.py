@@ -136,6 +136,22 @@ def status(run: str | None, address: str | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("run")
+@click.argument("workers", metavar="N", type=int)
+@click.option("--address", help="Of the Ray cluster; default: the one on this machine.")
+@json_option
+def scale(run: str, workers: int, address: str | None, as_json: bool) -> None:
+    """Let a run that is going on have N workers: nobody else starts again or waits."""
+    from ray_easgd.seam import actors_module
+
+    name = actors_module("runs").scale(run, workers, address)
+    if as_json:
+        click.echo(dumps({"run": name, "workers": workers}))
+    else:
+        click.echo(f"{name}: {workers} workers are wanted from now on")
+
+
+@main.command()
 @json_option
 def methods(as_json: bool) -> None:
     """List the algorithms: what each is, and whom its workers wait for."""

@@ -121,8 +121,7 @@ class Elastic:
     def reattach(self) -> None:
         """The hub has a successor: ask again, and send again what no snapshot has shown."""
         self.intake.drop()
-        for header, d in list(self._child.retained):
-            self.link.push(header, d)
+        self._push_again()
         self.proceed()
 
     def finish(self) -> None:
@@ -156,7 +155,8 @@ class Elastic:
             if not self._answered:
                 self.settle()
             self.link.drain(pulls=free)
-        self._collect()
+        while self._collect():
+            self.link.drain(pulls=free)
 
     def _flush_in_place(self) -> None:
         """Data that found every stripe busy each time, its holder being stopped, is given back."""
@@ -203,8 +203,9 @@ class Elastic:
         elif not self._answered and self.clock >= self._due - self.intake.lead:
             self.intake.ask(self.clock)
 
-    def _collect(self) -> None:
-        """Take in what the background has brought, without waiting."""
+    def _collect(self) -> bool:
+        """Take in what the background has brought, without waiting; whether pushes went again."""
+        again = False
         snapshot = self.intake.arrived(self.clock)
         if snapshot is not None:
             if self._is_wanted(snapshot):
@@ -215,11 +216,17 @@ class Elastic:
             if reply.outcome is Outcome.APPLIED:
                 self._applied(reply)
             elif reply.outcome is Outcome.GAP:
-                for header, d in list(self._child.retained):
-                    self.link.push(header, d)
+                again = self._push_again()
             elif reply.outcome is Outcome.REFUSED:
                 self._begin_new_life()
-                break
+                return False
+        return again
+
+    def _push_again(self) -> bool:
+        """All that no snapshot has shown; whether there was anything."""
+        for header, d in list(self._child.retained):
+            self.link.push(header, d)
+        return bool(self._child.retained)
 
     def _is_wanted(self, snapshot: Snapshot) -> bool:
         """Not what was asked for by an earlier life, where an answer has to show our last push."""

@@ -9,7 +9,7 @@
     │   └── BadStorage            a place we cannot write to, or a run that is already there
     └── TrainingFailedError       a run that began and could not go on; exit code 1
         ├── WorkerFailed          the user's own code raised inside a worker
-        ├── FleetLost             every worker is gone and none can be replaced
+        ├── FleetLost             replacements end as those before them did: a crash loop
         ├── HubLost               the center's process is gone
         ├── Superseded            another driver has taken over the run
         └── Diverged              a worker met non-finite numbers again and again
@@ -79,17 +79,17 @@ class WorkerFailed(TrainingFailedError):
 
 
 class FleetLost(TrainingFailedError):
-    """Every worker is gone and replacements died too."""
+    """Workers are lost, and their replacements end as they did: a crash loop."""
 
-    def __init__(self, losses: int, last: str) -> None:
-        super().__init__(losses, last)
-        self.losses, self.last = losses, last
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
     def __str__(self) -> str:
         return (
-            "no worker is left: the last seat lost its worker "
-            f"{self.losses} times in a row before a first step. See its log in Ray's dashboard. "
-            f"The last one: {self.last}"
+            f"{self.reason}\nThe run has ended rather than pay for more of the same; what the "
+            "center had is kept, and the same command goes on from there. The workers' logs are "
+            "in Ray's dashboard."
         )
 
 

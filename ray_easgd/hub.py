@@ -125,16 +125,30 @@ class Hub:
         ``born`` is the number of lives there were: none is given again.
         What its center step remembered begins anew.
         """
-        hub, header = cls(options, epoch=epoch), snapshot.header
-        hub.adopt(snapshot.vector.clone(), layout)
-        assert hub.vector is not None
-        hub.steps, hub._count = header.steps, header.version.count
-        hub._applied = dict.fromkeys(children, 0) | dict(header.applied)
-        hub._living, hub._born = dict(children), born
-        hub._pass_turn()
-        for life in children:
-            options.center_step.admit_(hub.vector, hub.state, life)
+        hub = cls(options)
+        hub.recover(snapshot, layout, children, epoch=epoch, born=born)
         return hub
+
+    def recover(
+        self,
+        snapshot: Snapshot,
+        layout: Sequence[Slot],
+        children: Mapping[int, str],
+        *,
+        epoch: int,
+        born: int,
+    ) -> None:
+        """Take a lost hub's place; see ``recovered``. Nobody has joined yet."""
+        header = snapshot.header
+        version = Version(epoch, header.version.count)
+        vector = snapshot.vector.clone()
+        self.go_on(vector, layout, {}, version=version, steps=header.steps, born=born)
+        self.progress.add(header.progress)
+        self._applied = dict.fromkeys(children, 0) | dict(header.applied)
+        self._living = dict(children)
+        self._pass_turn()
+        for life in children:
+            self.options.center_step.admit_(vector, self.state, life)
 
     def adopt(self, vector: Tensor, layout: Sequence[Slot]) -> None:
         """Take ``vector`` itself, shape (n,), as the center to start from."""
@@ -292,6 +306,7 @@ class Hub:
             applied=dict(self._applied),
             steps=self.steps,
             samples=self.progress.num_distinct + self.progress.num_repeated,
+            progress=tuple(self.progress.intervals()),
         )
 
     def ledger_error(self) -> float | None:

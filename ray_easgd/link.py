@@ -71,7 +71,10 @@ class Link(Protocol):
         ...
 
     def replies(self) -> list[PushReply]:
-        """Answers that have arrived since the last call. Never blocks."""
+        """Answers that have arrived since the last call. Never blocks.
+
+        A GAP also from a hub's successor that knows this life: it wants what no snapshot has shown.
+        """
         ...
 
     @property

@@ -32,11 +32,12 @@ class OneWay(Elastic):
             self._hears_at = self.options.hears_after(self.clock)
             self.intake.ask(self.clock)
 
-    def _collect(self) -> None:
-        super()._collect()
+    def _collect(self) -> bool:
+        again = super()._collect()
         if self.intake.fresh is not None:
             self.intake.take_in(self.clock)
             self._move(self.intake.center)
+        return again
 
     def _is_there(self) -> bool:
         """To send a message: nothing of its hub."""

@@ -76,7 +76,8 @@ class SnapshotHeader:
     """What travels with a published copy of a hub's vector.
 
     ``applied`` maps each incarnation to the last sequence this snapshot contains; together with
-    the vector it is one cut. ``moving_rate`` is the rate both ends of the next exchange use.
+    the vector it is one cut, and so is ``progress``, the data trained on. ``moving_rate`` is the
+    rate both ends of the next exchange use.
     """
 
     version: Version
@@ -84,6 +85,7 @@ class SnapshotHeader:
     applied: Mapping[int, int] = field(default_factory=dict)
     steps: int = 0
     samples: int = 0
+    progress: tuple[Interval, ...] = ()
 
 
 class Outcome(Enum):

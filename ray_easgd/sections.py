@@ -107,7 +107,14 @@ class FleetSection(Section):
     """The workers."""
 
     workers: int | str | None = Field(
-        default=None, description="a number or `min..max`; default 2 to 4"
+        default=None,
+        description="a number, or `min..max`: as many as there is room for, now or later; "
+        "default 2 to 4",
+    )
+    spares: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="warm processes that replace lost workers at once; default 1 on a cluster "
+        "that was there, 0 on one of our own and with GPUs",
     )
     gpus_per_worker: Annotated[float, Field(ge=0)] | None = Field(
         default=None, description="fractions allowed; default 1 where the cluster has GPUs, else 0"

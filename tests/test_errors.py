@@ -33,7 +33,7 @@ EXAMPLES: list[EasgdError] = [
     BadStorage("run.name", "first", "it holds another run", "Choose a name."),
     TrainingFailedError("it could not go on"),
     WorkerFailed("worker 3", "ZeroDivisionError: division by zero"),
-    FleetLost(7, "out of memory"),
+    FleetLost("worker-3 was lost 7 times: out of memory"),
     HubLost("the center", "its node died"),
     Diverged("worker 3", 5),
 ]
@@ -82,7 +82,10 @@ def test_bad_input_names_field_value_problem_and_remedy(error: BadInput) -> None
     [
         (EasgdError("something of ours"), ["something of ours"]),
         (WorkerFailed("worker 3", "ZeroDivisionError"), ["worker 3", "ZeroDivisionError"]),
-        (FleetLost(7, "out of memory"), ["7 times", "out of memory", "dashboard"]),
+        (
+            FleetLost("worker-3 was lost 7 times: out of memory"),
+            ["7 times", "out of memory", "dashboard", "same command"],
+        ),
         (HubLost("the center", "its node died"), ["the center", "its node died", "run again"]),
         (Diverged("worker 3", 5), ["worker 3", "5 times", "optimizer.lr"]),
     ],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.status import _choose, status
+from actors.runs import _choose
+from actors.status import status
 from ray_easgd.errors import BadInput
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -17,7 +16,7 @@ from ray_easgd import ElasticTrainer, ScalingConfig, Task, session
 from ray_easgd.algorithms import METHODS
 from ray_easgd.checkpoint import read_checkpoint
 from ray_easgd.display import Silence
-from ray_easgd.errors import BadConfig, BadModel, HubLost, WorkerFailed
+from ray_easgd.errors import BadConfig, BadModel, WorkerFailed
 from ray_easgd.run_folder import RunFolder
 from tests.fakes import Points, small_model
 
@@ -120,25 +119,6 @@ def test_a_users_error_ends_the_run_with_its_traceback(
     assert caught.value.result is not None
     assert caught.value.result.error is caught.value
     assert "my own mistake" in Path(caught.value.result.path, "report.html").read_text()
-    assert actors_left("r") == []
-
-
-def test_a_lost_center_ends_the_run_with_a_word_and_no_process(
-    cluster: None, storage: dict[str, Any]
-) -> None:
-    def loop() -> None:
-        elastic = session.elastic(small_model())
-        while True:
-            elastic.step()
-            if elastic.counts.exchanges == 5:
-                with contextlib.suppress(ValueError):  # the other worker was first
-                    ray.kill(ray.get_actor("r:center"))
-
-    config = settings(storage, stop={"seconds": 600}, algorithm={"name": "easgd"})
-    with pytest.raises(HubLost, match="run again") as caught:
-        ElasticTrainer(loop, config=config).fit(display=Silence())
-    assert caught.value.result is not None
-    assert caught.value.result.checkpoint is None
     assert actors_left("r") == []
 
 

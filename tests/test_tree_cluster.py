@@ -51,7 +51,7 @@ class Tree:
             num_workers=4,
             tell=lambda kind, message, **_: self.told.append((kind, message)),
             children_of=lambda _: pool.workers,
-            centers=(pool.center,),
+            given=(pool.center,),
             traced=traced,
         )
         self.controller = start_controller(

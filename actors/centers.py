@@ -1,0 +1,250 @@
+"""The center's processes, one for each shard, as the driver sees them: started, watched, replaced.
+
+A center that dies costs nothing that an answering child holds (``succession.py``): its memory,
+where children exchange in that, or the newest snapshot and the pushes it does not show. Workers
+keep stepping meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError
+
+from actors.center import start_center
+from actors.lifecycle import end_process
+from actors.posts import Hub, center_name
+from actors.succession import Legacy, gather
+from ray_easgd.algorithms import Algorithm
+from ray_easgd.config import Config
+from ray_easgd.edges import hub_options
+from ray_easgd.errors import BadStorage, HubLost
+from ray_easgd.resumption import Resumption
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.actor import ActorProxy
+
+    from actors.controller import Controller
+    from actors.hub_slice import HubStatus
+
+_MOST_LOSSES = 3
+
+Tell = Callable[..., None]
+ChildrenOf = Callable[[str], Sequence[Any]]
+Kept = Callable[[], Resumption | None]
+
+
+@dataclass
+class _Place:
+    """One shard: its process of now, and what is known of it."""
+
+    name: str
+    handle: Any
+    watching: ObjectRef[None]
+    arriving: ObjectRef[str] | None = None
+    legacy: Legacy | None = None  # what ``arriving`` takes up
+    in_memory: bool = False
+    life: int = 1
+    epoch: int = 1
+    born: int = 0
+    cause: str = ""
+    status: HubStatus | None = None
+    losses_in_a_row: int = 0
+
+
+class Centers:
+    """Every shard of a run's center.
+
+    ``children_of`` gives the handles of a hub's children; ``kept`` the newest checkpoint.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: str,
+        config: Config,
+        algorithm: Algorithm,
+        num_workers: int,
+        tell: Tell,
+        children_of: ChildrenOf,
+        kept: Kept = lambda: None,
+        traced: bool = False,
+        given: Sequence[Any] = (),
+    ) -> None:
+        self._run, self._config, self._algorithm = run, config, algorithm
+        self._num_workers, self._tell, self._traced = num_workers, tell, traced
+        self._children_of, self._kept = children_of, kept
+        self._controller: ActorProxy[Controller]
+        handles = given or [self._started(k) for k in range(config.center.shards)]
+        self._places = [
+            _Place(center_name(k), handle, handle.watch.remote())
+            for k, handle in enumerate(handles)
+        ]
+
+    @property
+    def handles(self) -> tuple[Any, ...]:
+        """The processes of now, shard by shard."""
+        return tuple(place.handle for place in self._places)
+
+    @property
+    def posted(self) -> tuple[Hub, ...]:
+        """Those that are at work, as their children find them."""
+        return tuple(_post_of(place) for place in self._places if place.arriving is None)
+
+    @property
+    def lives(self) -> tuple[int, ...]:
+        """How many processes were each of them."""
+        return tuple(place.life for place in self._places)
+
+    @property
+    def are_there(self) -> bool:
+        """Whether none is being replaced."""
+        return all(place.arriving is None for place in self._places)
+
+    @property
+    def watched(self) -> dict[ObjectRef[Any], int]:
+        """What to wait for: successors that take up their work, and the ends of processes."""
+        return {p.arriving or p.watching: k for k, p in enumerate(self._places)}
+
+    def begin(self, controller: ActorProxy[Controller], resumed: Resumption | None) -> None:
+        """Take up what a checkpoint holds, before anybody joins; ``controller`` is to be told."""
+        self._controller = controller
+        for k, place in enumerate(self._places):
+            if resumed is not None:
+                ray.get(place.handle.resume.remote(self._parts(resumed, k), resumed.layout))
+                place.epoch = resumed.hubs[0].version.epoch + 1
+                place.born = resumed.born
+
+    def saw(self, statuses: Sequence[HubStatus]) -> None:
+        """What each shard last said of itself."""
+        for place, status in zip(self._places, statuses, strict=True):
+            place.status, place.losses_in_a_row = status, 0
+            place.epoch = max(place.epoch, status.version.epoch)
+            place.born = max(place.born, *status.children, 0)
+
+    def settle(self, k: int) -> None:
+        """Something that is ``watched`` has happened to this shard."""
+        place = self._places[k]
+        try:
+            if place.arriving is None:
+                ray.get(place.watching)
+            elif why_not := ray.get(place.arriving):
+                self._recover(k, place, why_not)
+            else:
+                self._arrived(place)
+        except RayError as error:
+            self._replace(k, place, error)
+
+    def end(self) -> None:
+        """End every process."""
+        for place in self._places:
+            end_process(place.handle)
+
+    # -- succession ----------------------------------------------------------------------------
+
+    def _started(self, shard: int, *, life: int = 1) -> Any:
+        exchange = self._config.exchange
+        try:
+            return start_center(
+                self._run,
+                hub_options(self._config, self._algorithm, 0, traced=self._traced),
+                self._num_workers,
+                exchange.fragments,
+                shard,
+                exchange.format,
+                life,
+            )
+        except ValueError as error:  # Ray's word for a name that is taken
+            raise BadStorage(
+                "run.name",
+                self._run,
+                "a run of this name is going on on this cluster",
+                "Choose another run.name, or end that run first.",
+            ) from error
+
+    def _replace(self, k: int, place: _Place, error: RayError) -> None:
+        place.losses_in_a_row += 1
+        if place.losses_in_a_row > _MOST_LOSSES:
+            raise HubLost(place.name, str(error).strip()) from error
+        place.cause = type(error).__name__
+        self._tell(
+            "center_lost", f"{place.name} is lost ({place.cause}); a successor is on its way"
+        )
+        end_process(place.handle)  # it may be alive behind a broken connection
+        place.legacy = gather(
+            place.name, self._children_of(place.name), self._config.exchange.fragments
+        )
+        place.life += 1
+        place.handle = self._started(k, life=place.life)
+        place.watching = place.handle.watch.remote()
+        if place.legacy is not None and place.legacy.addresses:
+            steps = place.status.steps if place.status else 0
+            seen = self._controller.seen.remote() if not k else None
+            place.in_memory = True
+            place.arriving = place.handle.take_over.remote(place.legacy, seen, steps)
+        else:
+            self._recover(k, place, "")
+
+    def _recover(self, k: int, place: _Place, why_not: str) -> None:
+        """Without memory: from the newest snapshot, else the newest checkpoint, else anew."""
+        place.in_memory, place.epoch = False, place.epoch + 1
+        legacy = place.legacy
+        if why_not:
+            self._tell("no_memory", f"{place.name}'s successor cannot use its memory: {why_not}")
+        if legacy is not None:
+            held = [
+                child.newest.remote(place.name, part) for part, child in enumerate(legacy.keepers)
+            ]
+            born = place.born = max(legacy.youngest, place.born)
+            place.arriving = place.handle.recover.remote(legacy, place.epoch, born, *held)
+            place.legacy = legacy
+        elif (kept := self._kept()) is not None:
+            place.arriving = place.handle.resume.remote(self._parts(kept, k), kept.layout)
+        else:
+            place.arriving = place.handle.where.remote()
+
+    def _arrived(self, place: _Place) -> None:
+        place.arriving = None
+        self._controller.post.remote(_post_of(place))
+        self._tell(
+            "center_replaced",
+            f"{place.name} was lost ({place.cause}): {self._cost(place)}",
+            has_memory=place.in_memory,
+        )
+
+    def _cost(self, place: _Place) -> str:
+        if place.in_memory:
+            return (
+                "its successor goes on with its memory and its children; lost is nothing but what "
+                "children on other nodes had under way"
+            )
+        if place.legacy is not None:
+            return (
+                f"its successor goes on from version {place.legacy.version}, the newest that a "
+                "child held, and the children send again what that lacks"
+            )
+        return (
+            "no child had anything of it; its successor goes on from the newest checkpoint, or "
+            "from the first worker that joins"
+        )
+
+    def _parts(self, resumed: Resumption, k: int) -> Any:
+        per = self._config.exchange.fragments
+        return resumed.hubs[k * per : (k + 1) * per]
+
+
+def _post_of(place: _Place) -> Hub:
+    known = place.legacy.known if place.legacy is not None and not place.in_memory else ()
+    return Hub(
+        name=place.name,
+        handle=place.handle,
+        parent="",
+        life=place.life,
+        has_memory=place.in_memory,
+        known=known,
+        is_leaf=False,
+    )

@@ -1,0 +1,46 @@
+"""What a controller that died, and came back knowing nothing, is told by its driver."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from actors.controller import Memory
+from actors.fleet import Fleet
+from actors.posts import Hub
+from actors.sight import Sight
+from actors.succession import ANSWER_S
+from ray_easgd.protocol import Interval
+
+RESTARTED = "the controller was lost and is back; training went on, and its leases are known again"
+
+
+def remind(controller: Any, sight: Sight, fleet: Fleet, hubs: Sequence[Hub]) -> None:
+    """Tell it who is there, what the center has seen, and what data the workers hold."""
+    assert sight.hub is not None
+    controller.restore.remote(
+        Memory(
+            hubs=tuple(hubs),
+            workers=tuple(sight.workers.values()),
+            book=sight.book,
+            progress=sight.hub.progress,
+            held=_held(fleet),
+        )
+    )
+
+
+def _held(fleet: Fleet) -> dict[str, tuple[Interval, ...]]:
+    """By those who answer; the leases of the others are handed out anew."""
+    asked = {name: handle.held.remote() for name, handle in fleet.at_work.items()}
+    answered = ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_S)[0]
+    held: dict[str, tuple[Interval, ...]] = {}
+    for name, reference in asked.items():
+        if reference in answered:
+            try:
+                held[name] = ray.get(reference)
+            except RayError:
+                continue  # it died too
+    return held

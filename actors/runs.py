@@ -1,0 +1,59 @@
+"""The runs that are going on on a cluster, found by their names from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from actors.cluster import joined_cluster
+from ray_easgd.errors import BadInput
+
+_CONTROLLER = ":controller"
+
+
+@contextmanager
+def controller_of(run: str | None, address: str | None) -> Iterator[tuple[str, Any]]:
+    """Name and controller of that run, or of the only one; on that cluster, or this machine's.
+
+    Raises BadInput where there is no such run, BadCluster where no cluster answers.
+    """
+    with joined_cluster(address):
+        name, namespace = _choose(run, dict(_running()))
+        yield name, ray.get_actor(name + _CONTROLLER, namespace=namespace)
+
+
+def scale(run: str | None, workers: int, address: str | None) -> str:
+    """Let a run have so many workers from now on; returns its name."""
+    if workers < 1:
+        raise BadInput(
+            "N", workers, "a run has one worker at least", "Give a number above 0, or end the run."
+        )
+    with controller_of(run, address) as (name, controller):
+        ray.get(controller.scale.remote(workers))
+        return name
+
+
+def _running() -> Iterator[tuple[str, str]]:
+    """The names of the runs on this cluster, and the namespace of each."""
+    named: list[Any] = ray.util.list_named_actors(all_namespaces=True)
+    for actor in named:
+        if actor["name"].endswith(_CONTROLLER):
+            yield actor["name"].removesuffix(_CONTROLLER), actor["namespace"]
+
+
+def _choose(run: str | None, running: dict[str, str]) -> tuple[str, str]:
+    if run is None and len(running) == 1:
+        return next(iter(running.items()))
+    if run in running:
+        return run, running[run]
+    known = ", ".join(sorted(running)) or "(none)"
+    problem = "several runs are going on" if running and run is None else "there is no such run"
+    raise BadInput(
+        "RUN",
+        run,
+        f"{problem} on this cluster",
+        f"Going on: {known}. One that has ended is told of by `ray-easgd show FOLDER`.",
+    )

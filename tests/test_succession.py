@@ -1,0 +1,336 @@
+"""Hubs, the controller and workers that die, and what takes their place: real processes, killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from actors.controller import start_controller
+from actors.hubs import Hubs
+from actors.lifecycle import end_process
+from actors.runs import scale
+from actors.worker import Program, Seat
+from ray_easgd import ElasticTrainer, Result, session
+from ray_easgd.algorithms import METHODS, Algorithm
+from ray_easgd.algorithms.count import count
+from ray_easgd.config import Config
+from ray_easgd.display import Progress, Silence
+from ray_easgd.errors import FleetLost
+from ray_easgd.run_folder import RunFolder
+from tests.conftest import Pool
+from tests.fakes import Points, small_model
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.chaos,
+    pytest.mark.filterwarnings("ignore:The given NumPy array is not writable"),
+]
+
+
+class Stage:
+    """A center of its own over the pool's workers, and what a driver does for them."""
+
+    def __init__(self, pool: Pool, config: Config, algorithms: list[Algorithm]) -> None:
+        self.pool, self.config, self.algorithms = pool, config, algorithms
+        self.told: list[tuple[str, str]] = []
+        self.hubs = Hubs(
+            run=f"stage-{time.monotonic_ns()}",
+            config=config,
+            algorithm=algorithms[0],
+            num_workers=len(algorithms),
+            tell=lambda kind, message, **_: self.told.append((kind, message)),
+            children_of=lambda _: pool.workers[: len(algorithms)],
+        )
+        self.controller = start_controller(
+            self.hubs.run, self.hubs.centers, total_samples=None, bounded=True
+        )
+        self.hubs.start(self.controller)
+
+    def run(self, loop: Callable[[], None]) -> list[Any]:
+        return [
+            worker.run.remote(
+                Seat(
+                    name=f"worker-{k}",
+                    index=k,
+                    life=1,
+                    config=self.config,
+                    algorithm=algorithm,
+                    program=Program(loop=loop),
+                    centers=self.hubs.centers,
+                    controller=self.controller,
+                )
+            )
+            for k, (worker, algorithm) in enumerate(
+                zip(self.pool.workers, self.algorithms, strict=False)
+            )
+        ]
+
+    def watch(self, until: Callable[[], bool]) -> None:
+        while not until():
+            watched = self.hubs.watched
+            for reference in ray.wait(list(watched), timeout=0.05)[0]:
+                self.hubs.settle(watched[reference])
+
+    @property
+    def version(self) -> int:
+        status: Any = ray.get(self.hubs.centers[0].status.remote())
+        return int(status.version.count)
+
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.told]
+
+    def end(self) -> None:
+        self.hubs.end()
+        end_process(self.controller)
+
+
+def step_until(flag: Path) -> Callable[[], None]:
+    path = str(flag)
+
+    def loop() -> None:
+        elastic = session.elastic(small_model())
+        while not os.path.exists(path):  # noqa: PTH110
+            time.sleep(0.002)  # what a gradient takes
+            elastic.step()
+
+    return loop
+
+
+def ended(calls: list[Any]) -> bool:
+    return not ray.wait(calls, num_returns=len(calls), timeout=0)[1]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("wire_format", ["float32", "int8"])
+def test_every_push_counts_once_also_of_a_center_that_died(
+    pool: Pool, tmp_path: Path, times: int, wire_format: str
+) -> None:
+    """Each push is one more at the child's own place, so the center *is* the count."""
+    exchange = {"transport": "object_store", "format": wire_format}
+    config = Config.build({"exchange": exchange, "algorithm": {"name": "easgd"}})
+    stage, flag = Stage(pool, config, [count(k) for k in range(3)]), tmp_path / "enough"
+    try:
+        calls = stage.run(step_until(flag))
+        for k in range(times):
+            stage.watch(lambda: stage.version > 30)
+            end_process(stage.hubs.centers[0])
+            stage.watch(lambda k=k: stage.kinds().count("center_replaced") == k + 1)
+        since = stage.version
+        stage.watch(lambda: stage.version > since + 20)
+        flag.touch()
+        stage.watch(lambda: ended(calls))
+        sent = [status.exchanges for status in ray.get(calls)]
+        header, (ref,) = ray.get(stage.hubs.centers[0].pull.remote(0))
+        start: Any = session_start()
+        counted = (ray.get(ref) - start).round().astype(int).tolist()
+        assert counted[:3] == sent
+        assert counted[3:] == [0] * (len(counted) - 3)
+        assert header.version.epoch == 1 + times
+        message = next(message for kind, message in stage.told if kind == "center_replaced")
+        assert "the newest that a child held" in message
+    finally:
+        stage.end()
+
+
+def session_start() -> Any:
+    import torch
+
+    return torch.cat([p.detach().reshape(-1) for p in small_model().parameters()]).numpy()
+
+
+def test_children_go_on_in_the_memory_of_a_center_that_died(pool: Pool, tmp_path: Path) -> None:
+    config = Config.build({"algorithm": {"name": "easgd"}, "exchange": {"ledger": True}})
+    stage, flag = Stage(pool, config, [METHODS["easgd"]] * 3), tmp_path / "enough"
+    try:
+        calls = stage.run(step_until(flag))
+        stage.watch(lambda: stage.version > 30)
+        before = stage.version
+        end_process(stage.hubs.centers[0])
+        stage.watch(lambda: "center_replaced" in stage.kinds())
+        assert stage.version >= before, "its memory has all that was in it"
+        since = stage.version
+        stage.watch(lambda: stage.version > since + 20)
+        flag.touch()
+        stage.watch(lambda: ended(calls))
+        statuses = ray.get(calls)
+        assert stage.version == sum(status.exchanges for status in statuses)
+        assert "goes on with its memory" in dict(stage.told)["center_replaced"]
+        error: Any = ray.get(stage.hubs.centers[0].ledger_error.remote())
+        assert error is None or error < 1e-5
+    finally:
+        stage.end()
+
+
+# -- whole runs ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Fate(Silence):
+    """Does something once, when the run has come so far; keeps what it was told."""
+
+    act: Callable[[Fate], None]
+    at_samples: int = 2000
+    done: bool = False
+    told: list[str] = field(default_factory=list)
+    seen: list[dict[str, str]] = field(default_factory=list)
+
+    def update(self, progress: Progress) -> None:
+        self.seen.append({worker.name: worker.state for worker in progress.workers})
+        if not self.done and progress.samples >= self.at_samples:
+            self.done = True
+            self.act(self)
+
+    def event(self, text: str) -> None:
+        self.told.append(text)
+
+    def most_training(self) -> int:
+        return max(list(states.values()).count("training") for states in self.seen)
+
+
+def loop(config: dict[str, Any]) -> None:
+    """Steps of the thesis's own kind, each as long as ``pause_s`` says."""
+    import torch
+
+    model = small_model()
+    elastic = session.elastic(model)
+    session.report({f"pid-{os.getpid()}": 1.0})
+    for inputs, targets in session.data(Points(), batch_size=8):
+        torch.nn.functional.cross_entropy(model(inputs), targets).backward()
+        with torch.no_grad():
+            for p in model.parameters():
+                assert p.grad is not None
+                p.sub_(0.02 * p.grad)
+                p.grad = None
+        time.sleep(config["pause_s"])  # what a gradient takes
+        elastic.step()
+        if config.get("fails_at") == elastic.clock:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fit(fate: Fate, storage: dict[str, Any], samples: int = 12_000, **sections: Any) -> Result:
+    fails_at = sections.pop("fails_at", None)
+    return ElasticTrainer(
+        loop,
+        train_loop_config={"pause_s": 0.004, "fails_at": fails_at},
+        config={
+            "run": storage,
+            "fleet": {"workers": 2, "gpus_per_worker": 0} | sections.pop("fleet", {}),
+            "algorithm": {"name": "easgd", "period": 4},
+            "exchange": {"ledger": True} | sections.pop("exchange", {}),
+            "stop": {"samples": samples},
+            **sections,
+        },
+    ).fit(display=fate)
+
+
+def events(result: Result, kind: str) -> list[dict[str, Any]]:
+    return [e for e in RunFolder.open(result.path).read_events() if e["kind"] == kind]
+
+
+def all_was_seen(result: Result, samples: int = 12_000) -> bool:
+    metrics = result.metrics
+    distinct = metrics["samples"] - metrics["samples_repeated"]
+    return bool(distinct == samples and metrics["samples_missed"] == 0)
+
+
+@pytest.mark.parametrize("transport", ["auto", "object_store"])
+def test_a_run_whose_center_is_killed_goes_on(storage: dict[str, Any], transport: str) -> None:
+    fate = Fate(lambda _: ray.kill(ray.get_actor("r:center")))
+    result = fit(fate, storage, exchange={"transport": transport})
+    assert all_was_seen(result)
+    (replaced,) = events(result, "center_replaced")
+    assert replaced["details"]["has_memory"] == (transport == "auto")
+    assert events(result, "worker_lost") == []
+    assert events(result, "new_life") == [], "no child had to begin anew"
+    assert result.metrics["ledger_error"] < 1e-5
+    assert result.checkpoint is not None
+
+
+def test_a_tree_whose_center_is_killed_goes_on(storage: dict[str, Any]) -> None:
+    fate = Fate(lambda _: ray.kill(ray.get_actor("r:center")))
+    levels = [{"fan_out": 2, "period": 4}, {"fan_out": 1, "period": 2}]
+    result = fit(fate, storage, topology={"levels": levels}, algorithm={"name": "easgd"})
+    assert all_was_seen(result)
+    assert len(events(result, "center_replaced")) == 1
+    assert events(result, "worker_lost") == []
+
+
+def test_a_run_whose_controller_is_killed_goes_on(storage: dict[str, Any]) -> None:
+    fate = Fate(lambda _: ray.kill(ray.get_actor("r:controller"), no_restart=False))
+    result = fit(fate, storage)
+    assert all_was_seen(result)
+    assert len(events(result, "controller_restarted")) == 1
+    assert events(result, "worker_lost") == []
+
+
+def test_a_run_grows_and_shrinks_and_nobody_starts_again(storage: dict[str, Any]) -> None:
+    def grow(fate: Fate) -> None:
+        scale("r", 3, None)
+        fate.done, fate.at_samples = False, 9000
+        fate.act = lambda _: scale("r", 1, None)
+
+    fate = Fate(grow)
+    result = fit(fate, storage, samples=40_000)
+    assert all_was_seen(result, 40_000)
+    assert fate.most_training() == 3
+    assert [e["message"][:9] for e in events(result, "scaled")] == ["3 workers", "1 workers"]
+    left = events(result, "worker_left")
+    assert len(left) == 2
+    assert all("after a last exchange (fewer are wanted)" in e["message"] for e in left)
+    assert events(result, "worker_lost") == []
+    names = {row["name"] for row in RunFolder.open(result.path).read_metrics().to_pylist()}
+    assert len({name for name in names if name.startswith("pid-")}) == 3
+
+
+def test_a_worker_that_is_asked_to_end_says_goodbye_and_is_replaced(
+    storage: dict[str, Any],
+) -> None:
+    def ask(_: Fate) -> None:
+        worker: Any = ray.get_actor("r:worker-0")
+        os.kill(ray.get(worker.where.remote())["pid"], signal.SIGTERM)
+
+    fate = Fate(ask)
+    result = fit(fate, storage)
+    assert all_was_seen(result)
+    (left,) = events(result, "worker_left")
+    assert (
+        "worker-0 has left after a last exchange (its process was asked to end)"
+        in (left["message"])
+    )
+    assert events(result, "worker_lost") == []
+    assert result.metrics["num_workers"] == 2
+
+
+def test_a_warm_spare_takes_a_lost_workers_seat(
+    storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.run._SPARES_AFTER_S", 0.0)
+    pids: list[int] = []
+
+    def kill_once_there_is_a_spare(fate: Fate) -> None:
+        spare: Any = ray.get_actor("r:spare-0")
+        ray.get(spare.prepare.remote(Program(loop=loop), Config()))  # has its imports done
+        pids.append(ray.get(spare.where.remote())["pid"])
+        worker: Any = ray.get_actor("r:worker-1")
+        os.kill(ray.get(worker.where.remote())["pid"], signal.SIGKILL)
+
+    fate = Fate(kill_once_there_is_a_spare, at_samples=4000)
+    result = fit(fate, storage, samples=20_000, fleet={"spares": 1})
+    assert all_was_seen(result, 20_000)
+    assert len(events(result, "worker_lost")) == 1
+    names = {row["name"] for row in RunFolder.open(result.path).read_metrics().to_pylist()}
+    assert f"pid-{pids[0]}" in names
+
+
+def test_a_crash_loop_ends_the_run_and_what_was_learned_is_kept(storage: dict[str, Any]) -> None:
+    with pytest.raises(FleetLost, match="each time with the same error") as ended_with:
+        fit(Fate(lambda _: None), storage, fails_at=5, samples=10**6)
+    assert ended_with.value.result is not None
