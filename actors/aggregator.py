@@ -23,7 +23,6 @@ from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.errors import HubLost
 from ray_easgd.hub import HubOptions
 from ray_easgd.protocol import Intervals, SnapshotHeader, WireFormat
-from ray_easgd.shared.segment import SharedMemoryUnavailable
 from ray_easgd.wire import warm_up
 
 if TYPE_CHECKING:
@@ -121,6 +120,8 @@ class Aggregator(Center):
     def _took_over(self, post: Post, hubs: list[AggregatorHub]) -> bool:
         if post.legacy is None:
             return False
+        from ray_easgd.shared.segment import SharedMemoryUnavailable
+
         try:
             take_memory(post.legacy, hubs)
         except SharedMemoryUnavailable as error:

@@ -28,7 +28,6 @@ from ray_easgd.parameters import Slot
 from ray_easgd.progress import Progress
 from ray_easgd.protocol import Interval, PushHeader, PushReply, SnapshotHeader, WireFormat
 from ray_easgd.saved_hub import SavedHub
-from ray_easgd.shared.segment import Segment, SharedMemoryUnavailable
 from ray_easgd.shared_hub import Place, SharedHub
 from ray_easgd.trace import Record
 from ray_easgd.wire import warm_up
@@ -189,6 +188,8 @@ class Center:
 
         ``progress`` and ``steps``: what that had told of the data and the steps behind its vector.
         """
+        from ray_easgd.shared.segment import SharedMemoryUnavailable
+
         try:
             take_memory(legacy, [part.hub for part in self._slices])
         except SharedMemoryUnavailable as error:
@@ -228,6 +229,8 @@ def take_memory(legacy: Legacy, hubs: Sequence[SharedHub]) -> None:
 
     Raises SharedMemoryUnavailable.
     """
+    from ray_easgd.shared.segment import Segment
+
     for address in legacy.addresses:
         Segment.open(address).close()
     for hub, address, lives in zip(hubs, legacy.addresses, legacy.lives, strict=True):

@@ -6,7 +6,7 @@ pending: that is the demand that an autoscaler sees, and the notice of its arriv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -115,6 +115,14 @@ class Fleet:
     def at_work(self) -> dict[str, ActorProxy[Worker]]:
         """The processes of those at work, by their names."""
         return {p.seat.name: p.handle for p in self._places.values() if p.state in _AT_WORK}
+
+    def under(self, hub: str, known: Mapping[str, WorkerStatus]) -> list[ActorProxy[Worker]]:
+        """Those at work under an aggregator, or (by an empty name) under the center."""
+        return [
+            handle
+            for name, handle in self.at_work.items()
+            if (known[name].hub if name in known else "") == hub
+        ]
 
     @property
     def states(self) -> dict[str, str]:

@@ -75,6 +75,7 @@ class Run:
         self._draining: set[str] = set()
         self.trained_s = 0.0
         self.ledger_error: float | None = None
+        self._start_center()  # first: it refuses a run that is going on, and leaves that alone
         self.chronicle = Chronicle(folder, display, began_at - folder.reopen())
         self._keeper = Keeper(
             folder,
@@ -83,7 +84,7 @@ class Run:
             tell=self.chronicle.tell,
             trained_s=self._since_first_step,
         )
-        self._start_actors()
+        self._start_others()
         self.fleet = Fleet(
             config=config,
             program=program,
@@ -95,18 +96,20 @@ class Run:
 
     # -- life ------------------------------------------------------------------------------
 
-    def _start_actors(self) -> None:
-        stop = self.config.stop
+    def _start_center(self) -> None:
         self.hubs = Hubs(
             run=self._name,
             config=self.config,
             algorithm=self.algorithm,
             num_workers=self._num_workers,
-            tell=self.chronicle.tell,
-            children_of=self._children_of,
-            kept=self._keeper.newest,
+            tell=lambda *words, **details: self.chronicle.tell(*words, **details),
+            children_of=lambda hub: self.fleet.under(hub, self.sight.workers),
+            kept=lambda: self._keeper.newest(),
             traced=self._trace is not None,
         )
+
+    def _start_others(self) -> None:
+        stop = self.config.stop
         self.controller = start_controller(
             self._name,
             self.hubs.centers,
@@ -255,6 +258,8 @@ class Run:
                 f"{name} did not end within {_GRACE_S:g} s of the run's end; what it had not "
                 "pushed is lost",
             )
+        while not self.hubs.root.are_there:  # a successor is on its way, with what workers hold
+            self._settle_ended()
 
     def _look(self, *, wait: bool = True) -> None:
         """Fetch what hub and controller know; record and show it.
@@ -265,11 +270,11 @@ class Run:
         """
         self.hubs.look()
         self.sight.hubs = self.hubs.statuses
-        if self._observing is None:
+        if self._observing is None and (wait or self.hubs.root.are_there):
             hubs = [center.status.remote() for center in self.hubs.centers]
             self._observing = [*hubs, self.controller.observe.remote(*hubs)]
-        asked = self._observing
-        if wait or not ray.wait(asked, num_returns=len(asked), timeout=_TICK_S / 10)[1]:
+        asked = self._observing or ()
+        if asked and (wait or not ray.wait(asked, num_returns=len(asked), timeout=_TICK_S / 10)[1]):
             self._observing = None
             try:
                 self._take_in(asked)
@@ -364,12 +369,6 @@ class Run:
         if why:
             message = f"{name} has left after a last exchange ({why}); its data goes back"
             self.chronicle.tell("worker_left", message, worker=name)
-
-    def _children_of(self, hub: str) -> list[Any]:
-        """The workers under an aggregator, or (by an empty name) the center."""
-        known = self.sight.workers
-        under = {name: known[name].hub if name in known else "" for name in self.fleet.at_work}
-        return [handle for name, handle in self.fleet.at_work.items() if under[name] == hub]
 
     # -- telling ---------------------------------------------------------------------------
 

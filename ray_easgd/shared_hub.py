@@ -80,12 +80,17 @@ class SharedHub(Hub):
 
         self._segment = Segment.open(address)
         self._hall = Hall(self._segment)
-        self.epoch, self._count = self._hall.epoch, self._hall.version_count
+        self.epoch, self._count = self._hall.epoch, self._hall.num_booked
         self.adopt(torch.from_numpy(self._segment.vector), layout)
         lives = self._hall.lives
         self._living = {life: children.get(life, f"child {life}") for life in lives}
         self._applied = self._hall.applied
         self._born = max((born, *lives))
+        if self._ledger is not None:  # goes on: the vector moves while it is looked at
+            booked = self._hall.totals
+            self._ledger.start = self._hall.ledger
+            self._ledger.applied, self._ledger.scale = booked.checksum, booked.scale
+        self.collect()  # what they did since the dead hub last looked
         self._renew()
 
     def give_place(self, incarnation: int) -> Place | None:
@@ -217,7 +222,11 @@ class SharedHub(Hub):
         """Tell those who exchange in place what they cannot know: the rate, and others' pushes."""
         if self._hall is not None:
             self._hall.set_rate(self.moving_rate)
-            self._hall.set_base_count(self._count - self._hall.totals.exchanges)
+            booked = self._hall.totals
+            self._hall.set_base_count(self._count - booked.exchanges)
+            if self._ledger is not None:
+                expected = self._ledger.start + self._ledger.applied
+                self._hall.set_ledger(expected - booked.checksum)
 
     def _move(self, d: Payload, arrival: Arrival) -> None:
         if self._hall is None:

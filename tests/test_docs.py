@@ -1,4 +1,4 @@
-"""What docs/adding-a-method.md shows is run as it stands."""
+"""What docs/adding-a-method.md shows is run as it stands; tests that pages name are there."""
 
 from __future__ import annotations
 
@@ -62,3 +62,13 @@ def test_the_places_that_the_page_names_are_there() -> None:
     missing = [path for path in named if path != shown and not (PAGE.parents[1] / path).exists()]
     assert shown in named
     assert not missing
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guarantees.md"])
+def test_the_tests_that_prove_a_guarantee_are_there(page: str) -> None:
+    root = PAGE.parents[1]
+    text = (root / page).read_text("utf-8")
+    named = re.findall(r"`(tests/\w+\.py)(?:::(\w+))?`", text)
+    assert named
+    for path, test in named:
+        assert f"def {test}" in (root / path).read_text("utf-8"), f"{path}::{test}"

@@ -6,6 +6,7 @@ Everything is 64 bits wide, aligned, and has one writer at a time, so that a rea
 |---|---|---|
 | ``magic``, ``layout``, ``n``, ``rows``, ``stripe``, ``token`` | the creator, once | |
 | ``hub_epoch``, ``moving_rate``, ``base_count`` | the hub | ``base_count``: pushes not in place |
+| ``ledger`` | the hub | what ``r . c`` is but for the checksums of exchanges in place |
 | ``wake_count`` | the hub | the version from which on children tell it of exchanges |
 | ``incarnation`` | the hub | the life a row belongs to; 0 free, negative: dismissed |
 | ``began`` | the hub | the row's ``sequence`` when that life began |
@@ -36,7 +37,7 @@ from ray_easgd.compiled import compiled
 from ray_easgd.shared.passes import fence
 
 MAGIC = b"rayeasgd"
-LAYOUT = 2
+LAYOUT = 3
 NEVER = 2**62
 RING = 64
 """Data intervals of one child that may wait for the hub."""
@@ -50,6 +51,7 @@ _HEADER = np.dtype(
         *(("magic", "S8"), ("token", "S32"), ("layout", "i8")),
         *(("n", "i8"), ("rows", "i8"), ("stripe", "i8")),
         *(("hub_epoch", "i8"), ("moving_rate", "f8"), ("base_count", "i8"), ("wake_count", "i8")),
+        ("ledger", "f8"),
     ]
 )
 RECORD = np.dtype(
@@ -141,6 +143,14 @@ class Board:
     @base_count.setter
     def base_count(self, count: int) -> None:
         self._header["base_count"] = count
+
+    @property
+    def ledger(self) -> float:
+        return float(self._header["ledger"][0])
+
+    @ledger.setter
+    def ledger(self, sum_: float) -> None:
+        self._header["ledger"] = sum_
 
     @property
     def wake_count(self) -> int:

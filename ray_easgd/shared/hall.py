@@ -118,6 +118,11 @@ class Hall:
         return self._board.version_count
 
     @property
+    def num_booked(self) -> int:
+        """Pushes that ``collect`` has told of, or that came some other way."""
+        return self._board.base_count + self.totals.exchanges
+
+    @property
     def num_owed(self) -> int:
         """Elements of the vector that owe part of a push to a busy stripe."""
         return sum(stop - start for start, stop in (self._stripes.bounds[k] for k in self._owed))
@@ -165,6 +170,16 @@ class Hall:
         """Count ``count`` pushes in all that were not applied in place."""
         self._check()
         self._board.base_count = count
+
+    def set_ledger(self, sum_: float) -> None:
+        """What ``r . c`` should be but for exchanges in place; a successor goes on from it."""
+        self._check()
+        self._board.ledger = sum_
+
+    @property
+    def ledger(self) -> float:
+        """As the hub before has set it."""
+        return self._board.ledger
 
     def set_wake_count(self, count: int) -> None:
         """The version from which on children tell the hub of exchanges."""
