@@ -1,0 +1,52 @@
+"""Nodes that are about to go: the one place that reaches for what Ray keeps private about them."""
+
+from __future__ import annotations
+
+import time
+
+import ray
+
+from ray_easgd.errors import BadCluster
+
+_ANSWER_S = 10.0
+
+
+def drain_node(node_id: str, *, message: str, deadline_s: float) -> None:
+    """Mark a node of the connected cluster as gone in ``deadline_s`` seconds.
+
+    Ray places nothing new there from now on and ends nothing by itself: whoever takes the machine
+    does. Raises BadCluster where no living node has that id (hex), RayError where the cluster does
+    not answer.
+    """
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # as `ray drain-node` does
+    from ray.core.generated import autoscaler_pb2
+
+    living = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    if node_id not in living:  # Ray would say yes, and do nothing
+        raise _refused(node_id, "no living node of the cluster has that id", "See `ray list nodes`")
+    gcs = GcsClient(address=ray.get_runtime_context().gcs_address)
+    accepted, why_not = gcs.drain_node(
+        node_id,
+        autoscaler_pb2.DRAIN_NODE_REASON_PREEMPTION,
+        message,
+        int(1000 * (time.time() + deadline_s)),
+        timeout=_ANSWER_S,
+    )
+    if not accepted:
+        raise _refused(node_id, f"Ray does not drain it: {why_not}", "See the log of its raylet")
+
+
+def draining_nodes() -> dict[str, int]:
+    """The nodes that drain, by id, each with its deadline in Unix milliseconds; 0 is none."""
+    # Private, but what Ray Train itself asks; Ray has no public word for it. Where another version
+    # has moved it, no node seems to drain: its workers then count as crashed when it goes.
+    try:
+        from ray._private.state import state
+
+        return dict(state.get_draining_nodes())
+    except (ImportError, AttributeError):
+        return {}
+
+
+def _refused(node_id: str, problem: str, remedy: str) -> BadCluster:
+    return BadCluster("node", node_id, problem, f"{remedy}.")
