@@ -83,8 +83,10 @@ class Aws:
         action = self._get("spot/instance-action")
         if action is not None:
             said = _object(action)
+            if "action" not in said:
+                raise ValueError(f"instance-action is {action[:80]!r}")
             gone_at = _time(said.get("time")) or now + self.usual
-            reason = f"spot interruption: {said.get('action', 'terminate')}"
+            reason = f"spot interruption: {said['action']}"
             return Notice(cloud=self.cloud, reason=reason, gone_at=gone_at)
         if self._get("events/recommendations/rebalance") is not None:
             return Notice(cloud=self.cloud, reason="rebalance recommendation", gone_at=None)

@@ -134,6 +134,7 @@ def test_of_several_events_the_first_to_come_counts(stand: Stand) -> None:
 MALFORMED = [
     ("aws", ACTION, "<html>"),
     ("aws", ACTION, "[]"),
+    ("aws", ACTION, "{}"),
     ("gcp", f"{INSTANCE}/preempted", "<html>"),
     ("azure", EVENTS, "<html>"),
     ("azure", EVENTS, "{}"),
