@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import ray
+from ray.exceptions import RayError
 
 from ray_easgd.errors import BadCluster
 
@@ -15,8 +16,7 @@ def drain_node(node_id: str, *, message: str, deadline_s: float) -> None:
     """Mark a node of the connected cluster as gone in ``deadline_s`` seconds.
 
     Ray places nothing new there from now on and ends nothing by itself: whoever takes the machine
-    does. Raises BadCluster where no living node has that id (hex), RayError where the cluster does
-    not answer.
+    does. Raises BadCluster where no living node has that id (hex), or the cluster does not do it.
     """
     from ray._raylet import GcsClient  # type: ignore[attr-defined]  # as `ray drain-node` does
     from ray.core.generated import autoscaler_pb2
@@ -24,14 +24,15 @@ def drain_node(node_id: str, *, message: str, deadline_s: float) -> None:
     living = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     if node_id not in living:  # Ray would say yes, and do nothing
         raise _refused(node_id, "no living node of the cluster has that id", "See `ray list nodes`")
-    gcs = GcsClient(address=ray.get_runtime_context().gcs_address)
-    accepted, why_not = gcs.drain_node(
-        node_id,
-        autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),
-        message,
-        int(1000 * (time.time() + deadline_s)),
-        timeout=_ANSWER_S,
-    )
+    by_ms = int(1000 * (time.time() + deadline_s))
+    reason = autoscaler_pb2.DRAIN_NODE_REASON_PREEMPTION
+    try:
+        gcs = GcsClient(address=ray.get_runtime_context().gcs_address)
+        accepted, why_not = gcs.drain_node(node_id, reason, message, by_ms, timeout=_ANSWER_S)
+    except RayError as error:
+        raise _refused(
+            node_id, f"the cluster does not answer: {error}", "See `ray status`"
+        ) from error
     if not accepted:
         raise _refused(node_id, f"Ray does not drain it: {why_not}", "See the log of its raylet")
 

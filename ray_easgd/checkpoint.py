@@ -11,6 +11,7 @@ half-way leaves nothing that could be taken for one. Tensors come back bit for b
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -124,12 +125,30 @@ def newest_whole(folder: RunFolder, tell: Callable[[str], None]) -> tuple[str, C
     return None
 
 
-def keep_newest(folder: RunFolder, number: int) -> None:
-    """Delete all checkpoints but so many."""
-    for _, place in list(_written(folder))[number:]:
+def keep_newest(folder: RunFolder, number: int, *, best: bool = False) -> None:
+    """Delete all checkpoints but so many; with ``best`` also the best stays, however old it is.
+
+    The best is by ``val_accuracy``, where manifests say it.
+    """
+    written = dict(_written(folder))
+    accuracies: dict[int, float | None] = dict.fromkeys(written)
+    if best and len(written) > number:
+        accuracies = {k: _val_accuracy(place) for k, place in written.items()}
+    for dropped in written.keys() - to_keep(accuracies, number):
+        place = written[dropped]
         place.delete(MANIFEST)  # first: from here on it is none
         for name in (CENTER, STATE):
             place.delete(name)
+
+
+def to_keep(accuracies: Mapping[int, float | None], number: int) -> set[int]:
+    """Of checkpoints by number, the newest so many and the best; the newer one of equals.
+
+    One whose accuracy is None or not a number is the best of nothing.
+    """
+    newest = sorted(accuracies, reverse=True)[:number]
+    known = [(a, k) for k, a in accuracies.items() if a is not None and not math.isnan(a)]
+    return {*newest, *(k for _, k in sorted(known)[-1:])}
 
 
 def _written(folder: RunFolder) -> Iterator[tuple[int, Place]]:
@@ -139,6 +158,14 @@ def _written(folder: RunFolder) -> Iterator[tuple[int, Place]]:
     for number in numbers:
         if place.exists(f"{number}/{MANIFEST}"):
             yield number, place.child(str(number))
+
+
+def _val_accuracy(place: Place) -> float | None:
+    try:
+        said = _read_manifest(place).get("val_accuracy")
+    except BadStorage:  # torn; whoever resumes is told
+        return None
+    return float(said) if isinstance(said, int | float) else None
 
 
 def _cut(vector: NDArray[np.float32], layout: Sequence[Slot]) -> dict[str, NDArray[Any]]:

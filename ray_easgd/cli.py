@@ -17,6 +17,7 @@ import click
 
 from ray_easgd.benchmarks_cli import benchmark
 from ray_easgd.errors import BadInput, EasgdError
+from ray_easgd.notices_cli import watch_notices
 from ray_easgd.strict_json import dumps
 from ray_easgd.version import __version__
 
@@ -277,6 +278,7 @@ def _print(table: Any) -> None:
     Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
+main.add_command(watch_notices)
 main.add_command(benchmark)
 benchmark.result_callback()(lambda ended: _show_result(*ended))
 

@@ -43,7 +43,7 @@ FLOORS = (
                 "recipe",
             },
             *{"wire", "staging", "telling", "apart", "intake"},
-            *{"storage", "checkpoint", "resumption", "run_folder", "tensorboard_curves"},
+            *{"notices", "storage", "checkpoint", "resumption", "run_folder", "tensorboard_curves"},
         },
     ),
     ("what is learned", {"data", "models", "task", "evaluate"}),
@@ -54,7 +54,7 @@ FLOORS = (
             *{"edges", "aggregator", "session", "loop", "local", "simulator", "planner"},
         },
     ),
-    ("facade", {"seam", "report", "display", "cli", "benchmarks_cli", "__init__"}),
+    ("facade", {"seam", "report", "display", "cli", "benchmarks_cli", "notices_cli", "__init__"}),
     ("actors", {"actors"}),
     ("jobs", {"jobs"}),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ import pytest
 import torch
 
 from ray_easgd.algorithms import METHODS
-from ray_easgd.checkpoint import keep_newest, latest_checkpoint, read_checkpoint, write_checkpoint
+from ray_easgd.checkpoint import (
+    keep_newest,
+    latest_checkpoint,
+    read_checkpoint,
+    to_keep,
+    write_checkpoint,
+)
 from ray_easgd.config import Config
 from ray_easgd.errors import BadConfig, Superseded
 from ray_easgd.hub import Hub, options_for
@@ -44,14 +51,19 @@ def a_hub(pushes: int, *, method: str = "easgd", average: Any = None, n: int = 8
     return save(hub)
 
 
-def keep(folder: RunFolder, *hubs: SavedHub, method: str = "easgd") -> str:
+def keep(
+    folder: RunFolder,
+    *hubs: SavedHub,
+    method: str = "easgd",
+    beside: Mapping[str, object] | None = None,
+) -> str:
     vectors = [hub.vector if hub.judged is None else hub.judged for hub in hubs]
     return write_checkpoint(
         folder,
         hubs[0].version.count,
         vector=np.concatenate(vectors),
         layout=LAYOUT,
-        manifest=described(hubs, Config(), method, trained_s=12.5),
+        manifest={**described(hubs, Config(), method, trained_s=12.5), **(beside or {})},
         state=state_of(hubs),
     )
 
@@ -161,6 +173,44 @@ def test_the_newest_are_kept(folder: RunFolder) -> None:
     assert [Path(path, "manifest.json").exists() for path in paths] == [False, False, True, True]
     assert not Path(paths[0], "center.safetensors").exists()
     assert latest_checkpoint(folder) == paths[3]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "kept"),
+    [
+        ({1: 0.9, 2: 0.5, 3: 0.6, 4: 0.7}, {1, 3, 4}),
+        ({1: 0.5, 2: 0.6, 3: 0.7, 4: 0.9}, {3, 4}),
+        ({1: 0.9, 2: 0.9, 3: 0.1, 4: 0.1}, {2, 3, 4}),
+        ({1: math.nan, 2: 0.0, 3: None, 4: None}, {2, 3, 4}),
+        ({1: None, 2: None, 3: None, 4: None}, {3, 4}),
+        ({7: 0.5}, {7}),
+        ({}, set()),
+    ],
+)
+def test_the_newest_two_and_the_best_are_to_keep(
+    accuracies: dict[int, float | None], kept: set[int]
+) -> None:
+    assert to_keep(accuracies, 2) == kept
+
+
+@pytest.mark.parametrize("best", [True, False])
+def test_the_best_is_kept_where_it_is_asked_for(folder: RunFolder, *, best: bool) -> None:
+    known = {3: 0.5, 5: 0.9, 20: None, 100: 0.7}
+    for count, accuracy in known.items():
+        beside = {} if accuracy is None else {"val_accuracy": accuracy}
+        keep(folder, a_hub(count), beside=beside)
+        keep_newest(folder, 2, best=best)
+    left = {k for k in known if folder.place.exists(f"checkpoints/{k}/manifest.json")}
+    assert left == ({5, 20, 100} if best else {20, 100})
+
+
+def test_a_torn_checkpoint_is_the_best_of_nothing(folder: RunFolder) -> None:
+    torn = keep(folder, a_hub(3), beside={"val_accuracy": 0.9})
+    for count in (5, 20, 100):
+        keep(folder, a_hub(count), beside={"val_accuracy": 0.1})
+    cut(Path(torn) / "manifest.json")
+    keep_newest(folder, 2, best=True)
+    assert not Path(torn, "center.safetensors").exists()
 
 
 def test_a_later_driver_takes_the_seat(folder: RunFolder) -> None:
