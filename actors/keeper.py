@@ -44,11 +44,16 @@ class Keeper:
     ) -> None:
         self._folder, self._config, self._algorithm = folder, config, algorithm
         self._tell, self._trained_s = tell, trained_s
-        self._sitting = Sitting(folder)
+        self._sitting: Sitting
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._asked: list[ObjectRef[Any]] = []
         self._writing: Future[str] | None = None
         self._due = time.monotonic() + config.run.checkpoint_s
+
+    def begin(self) -> None:
+        """Take the seat at the folder; how the run ended before is forgotten."""
+        self._sitting = Sitting(self._folder)
+        self._folder.forget_result()
 
     def look(self, centers: Sequence[Any]) -> None:
         """Begin what is due, and take in what is done. Never waits. Raises Superseded."""

@@ -75,8 +75,7 @@ class Run:
         self._draining: set[str] = set()
         self.trained_s = 0.0
         self.ledger_error: float | None = None
-        self._start_center()  # first: it refuses a run that is going on, and leaves that alone
-        self.chronicle = Chronicle(folder, display, began_at - folder.reopen())
+        self.chronicle = Chronicle(folder, display, began_at - folder.reached_s)
         self._keeper = Keeper(
             folder,
             config,
@@ -84,7 +83,8 @@ class Run:
             tell=self.chronicle.tell,
             trained_s=self._since_first_step,
         )
-        self._start_others()
+        self._start_actors()  # it refuses a run that is going on, and leaves its folder alone
+        self._keeper.begin()
         self.fleet = Fleet(
             config=config,
             program=program,
@@ -96,20 +96,18 @@ class Run:
 
     # -- life ------------------------------------------------------------------------------
 
-    def _start_center(self) -> None:
+    def _start_actors(self) -> None:
+        stop = self.config.stop
         self.hubs = Hubs(
             run=self._name,
             config=self.config,
             algorithm=self.algorithm,
             num_workers=self._num_workers,
-            tell=lambda *words, **details: self.chronicle.tell(*words, **details),
+            tell=self.chronicle.tell,
             children_of=lambda hub: self.fleet.under(hub, self.sight.workers),
-            kept=lambda: self._keeper.newest(),
+            kept=self._keeper.newest,
             traced=self._trace is not None,
         )
-
-    def _start_others(self) -> None:
-        stop = self.config.stop
         self.controller = start_controller(
             self._name,
             self.hubs.centers,

@@ -101,9 +101,13 @@ class RunFolder:
         there = place.exists(EVENTS) or place.exists(CONFIG)
         return cls.open(place.shown) if there else None
 
-    def reopen(self) -> float:
-        """A run goes on: how it ended before is forgotten. Returns how far its clock had come."""
+    def forget_result(self) -> None:
+        """How it ended before: the run goes on."""
         self.place.delete(RESULT)
+
+    @property
+    def reached_s(self) -> float:
+        """How far its clock had come; 0 of a fresh run."""
         times = [event["time_s"] for event in self.read_events()]
         if parts := self._parts():
             times += _times(self.place.read(f"{METRICS}/{parts[-1]}"))
