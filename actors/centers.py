@@ -79,6 +79,8 @@ class Centers:
         self._num_workers, self._tell, self._traced = num_workers, tell, traced
         self._children_of, self._kept = children_of, kept
         self._controller: ActorProxy[Controller]
+        self._standby: dict[int, Any] = {}  # processes that are no center yet
+        self._num_started: dict[int, int] = {}
         handles = given or [self._started(k) for k in range(config.center.shards)]
         self._places = [
             _Place(center_name(k), handle, handle.watch.remote())
@@ -119,6 +121,12 @@ class Centers:
                 place.epoch = resumed.hubs[0].version.epoch + 1
                 place.born = resumed.born
 
+    def stand_by(self) -> None:
+        """Have a process ready for each shard: imports take seconds that a successor has not."""
+        for k in range(len(self._places)):
+            if k not in self._standby:
+                self._standby[k] = self._started(k, life=self._next_life(k))
+
     def saw(self, statuses: Sequence[HubStatus]) -> None:
         """What each shard last said of itself."""
         for place, status in zip(self._places, statuses, strict=True):
@@ -141,8 +149,8 @@ class Centers:
 
     def end(self) -> None:
         """End every process."""
-        for place in self._places:
-            end_process(place.handle)
+        for handle in (*self.handles, *self._standby.values()):
+            end_process(handle)
 
     # -- succession ----------------------------------------------------------------------------
 
@@ -179,7 +187,7 @@ class Centers:
             place.name, self._children_of(place.name), self._config.exchange.fragments
         )
         place.life += 1
-        place.handle = self._started(k, life=place.life)
+        place.handle = self._successor(k)
         place.watching = place.handle.watch.remote()
         if place.legacy is not None and place.legacy.addresses:
             steps = place.status.steps if place.status else 0
@@ -188,6 +196,15 @@ class Centers:
             place.arriving = place.handle.take_over.remote(place.legacy, seen, steps)
         else:
             self._recover(k, place, "")
+
+    def _next_life(self, k: int) -> int:
+        """A number that no process of that shard has had."""
+        self._num_started[k] = self._num_started.get(k, 1) + 1
+        return self._num_started[k]
+
+    def _successor(self, k: int) -> Any:
+        standby = self._standby.pop(k, None)
+        return standby or self._started(k, life=self._next_life(k))
 
     def _recover(self, k: int, place: _Place, why_not: str) -> None:
         """Without memory: from the newest snapshot, else the newest checkpoint, else anew."""

@@ -25,7 +25,7 @@ def drain_node(node_id: str, *, message: str, deadline_s: float) -> None:
     if node_id not in living:  # Ray would say yes, and do nothing
         raise _refused(node_id, "no living node of the cluster has that id", "See `ray list nodes`")
     by_ms = int(1000 * (time.time() + deadline_s))
-    reason = autoscaler_pb2.DRAIN_NODE_REASON_PREEMPTION
+    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
     try:
         gcs = GcsClient(address=ray.get_runtime_context().gcs_address)
         accepted, why_not = gcs.drain_node(node_id, reason, message, by_ms, timeout=_ANSWER_S)

@@ -233,6 +233,8 @@ class Run:
             self._draining |= going
         if self._training_s() > self._trained_before_s + _SPARES_AFTER_S:
             self.fleet.spares = num_spares(self.config)
+            if self.fleet.spares:
+                self.hubs.root.stand_by()
         wanted = self.sight.book.wanted
         if wanted is not None and wanted != self.fleet.wanted:
             self.chronicle.tell("scaled", f"{wanted} workers are wanted, not {self.fleet.wanted}")
@@ -262,9 +264,8 @@ class Run:
     def _look(self, *, wait: bool = True) -> None:
         """Fetch what hub and controller know; record and show it.
 
-        Without ``wait`` an answer still under way is left for the next look, so that a center
-        that is stopped, rather than dead, does not stop the driver; and one that is lost has a
-        successor soon.
+        Without ``wait`` an answer still under way is left for the next look: a center that is
+        stopped, rather than dead, does not stop the driver, and one that died has a successor soon.
         """
         self.hubs.look()
         self.sight.hubs = self.hubs.statuses

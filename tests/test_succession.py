@@ -32,6 +32,7 @@ from tests.fakes import Points, small_model
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.chaos,
+    pytest.mark.usefixtures("cluster"),
     pytest.mark.filterwarnings("ignore:The given NumPy array is not writable"),
 ]
 
