@@ -195,7 +195,7 @@ class Center:
         except SharedMemoryUnavailable as error:
             return str(error)
         first = self._slices[0].hub
-        first.steps = steps
+        first.steps = max(first.steps_in_place, steps)
         if progress is not None:
             first.progress.learn(progress)
         return ""

@@ -63,6 +63,11 @@ class SharedHub(Hub):
         return None if self._segment is None else self._segment.address
 
     @property
+    def steps_in_place(self) -> int:
+        """Gradient steps behind all exchanges in its memory, those of hubs before it included."""
+        return 0 if self._hall is None else self._hall.totals.steps
+
+    @property
     def num_places(self) -> int:
         """Living children that exchange in place."""
         return 0 if self._hall is None else len(self._hall.lives)

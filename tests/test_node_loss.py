@@ -1,4 +1,4 @@
-"""A whole node killed under a run: its aggregators and its workers at once."""
+"""A whole node killed under a run, its aggregators and its workers at once; one that drains."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 import ray
 
+from actors.draining import drain_node
 from actors.lifecycle import on
 from ray_easgd import ElasticTrainer, session
 from ray_easgd.display import Progress, Silence
 from ray_easgd.run_folder import RunFolder
 from tests.fakes import Points, small_model
+from tests.test_succession import all_was_seen, events, fit, told, under_way
 
 pytestmark = [
     pytest.mark.cluster,
@@ -33,9 +35,10 @@ SAMPLES = 4096
 
 @dataclass
 class Node:
-    """A second node on this machine, with a label and room for one worker."""
+    """A second node on this machine, with a label."""
 
     process: subprocess.Popen[bytes]
+    id: str = ""
 
     def kill(self) -> None:
         """All its processes at once, as when the power goes. Harmless when repeated."""
@@ -75,12 +78,13 @@ def meet(new: str, *, here: str) -> None:
     assert ray.get(there(back, new)) == here
 
 
-@pytest.fixture
-def node(cluster: None) -> Iterator[Node]:
+@pytest.fixture(params=[1])
+def node(cluster: None, request: pytest.FixtureRequest) -> Iterator[Node]:
+    """With so many CPUs as the parameter says."""
     before = {n["NodeID"] for n in ray.nodes()}
     ray_itself = Path(sys.executable).with_name("ray")
     address = ray.get_runtime_context().gcs_address
-    options = ["--num-cpus=1", "--labels=zone=b", "--block", f"--address={address}"]
+    options = [f"--num-cpus={request.param}", "--labels=zone=b", "--block", f"--address={address}"]
     with subprocess.Popen(
         [ray_itself, "start", *options],
         stdout=subprocess.DEVNULL,
@@ -91,7 +95,8 @@ def node(cluster: None) -> Iterator[Node]:
         try:
             while not (new := {n["NodeID"] for n in ray.nodes() if n["Alive"]} - before):
                 assert process.poll() is None, "the node did not start"
-            meet(*new, here=ray.get_runtime_context().get_node_id())
+            (made.id,) = new
+            meet(made.id, here=ray.get_runtime_context().get_node_id())
             yield made
         finally:
             made.kill()
@@ -182,3 +187,22 @@ def test_children_elsewhere_go_on_while_an_aggregators_node_is_gone(
     assert len(going_on) >= 3, "one at most was on that node; the others never stopped stepping"
     joined = {event["source"] for event in events if event["kind"] == "new_life"}
     assert len(joined) >= len(going_on)
+
+
+@pytest.mark.parametrize("node", [16], indirect=True)
+def test_workers_leave_a_node_that_drains_and_are_replaced_elsewhere(
+    node: Node, storage: dict[str, Any]
+) -> None:
+    """With 5 of 16 CPUs each, Ray puts the second one where less is in use."""
+    result, _ = fit(
+        storage,
+        (under_way, lambda: drain_node(node.id, message="for a test", deadline_s=600)),
+        told("its node drains"),
+        fleet={"cpus_per_worker": 5},
+    )
+    assert all_was_seen(result)
+    assert [node.id[:8] in event["message"] for event in events(result, "draining")] == [True]
+    (left,) = events(result, "worker_left")
+    assert "after a last exchange (its node drains)" in left["message"]
+    assert events(result, "worker_lost") == []
+    assert result.metrics["num_workers"] == 2

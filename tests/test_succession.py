@@ -164,6 +164,8 @@ def test_children_go_on_in_the_memory_of_a_center_that_died(pool: Pool, tmp_path
         statuses = ray.get(calls)
         assert stage.version == sum(status.exchanges for status in statuses)
         assert "goes on with its memory" in dict(stage.told)["center_replaced"]
+        root: Any = ray.get(stage.hubs.centers[0].status.remote())
+        assert root.steps == sum(status.step for status in statuses)
         error: Any = ray.get(stage.hubs.centers[0].ledger_error.remote())
         assert error is not None
         assert error < 1e-5
@@ -173,37 +175,66 @@ def test_children_go_on_in_the_memory_of_a_center_that_died(pool: Pool, tmp_path
 
 # -- whole runs ------------------------------------------------------------------------------------
 
+SAMPLES = 2048
+
+When = Callable[["Fate"], bool]
+Act = Callable[[], object]
+
 
 @dataclass
 class Fate(Silence):
-    """Does something once, when the run has come so far; keeps what it was told."""
+    """What happens to a run: each act once its time has come, one after the other; then the end.
 
-    act: Callable[[Fate], object]
-    at_samples: int = 2000
-    done: bool = False
+    Workers step without data until ``flag`` is there, and then train on all there is.
+    """
+
+    acts: list[tuple[When, Act]]
+    flag: Path
     told: list[str] = field(default_factory=list)
-    seen: list[dict[str, str]] = field(default_factory=list)
+    now: Progress | None = None
+    most_training: int = 0
 
     def update(self, progress: Progress) -> None:
-        self.seen.append({worker.name: worker.state for worker in progress.workers})
-        if not self.done and progress.samples >= self.at_samples:
-            self.done = True
-            self.act(self)
+        self.now = progress
+        self.most_training = max(self.most_training, self.num_training)
+        if self.acts and self.acts[0][0](self):
+            self.acts.pop(0)[1]()
+        elif not self.acts and not self.flag.exists():
+            self.flag.touch()
 
     def event(self, text: str) -> None:
         self.told.append(text)
 
-    def most_training(self) -> int:
-        return max(list(states.values()).count("training") for states in self.seen)
+    @property
+    def num_training(self) -> int:
+        assert self.now is not None
+        return [worker.state for worker in self.now.workers].count("training")
+
+    def was_told(self, text: str, times: int = 1) -> bool:
+        return sum(text in line for line in self.told) >= times
+
+
+def under_way(fate: Fate) -> bool:
+    return fate.now is not None and fate.now.version > 20 and fate.num_training == 2
+
+
+def told(text: str, *, training: int = 2, times: int = 1) -> tuple[When, Act]:
+    """Go on once that was told, and so many train."""
+    return lambda fate: fate.was_told(text, times) and fate.num_training == training, lambda: None
 
 
 def loop(config: dict[str, Any]) -> None:
-    """Steps of the thesis's own kind, each as long as ``pause_s`` says."""
+    """Steps of the thesis's own kind; ``fails_at`` kills its process."""
     import torch
 
     model = small_model()
     elastic = session.elastic(model)
     session.report({f"pid-{os.getpid()}": 1.0})
+    while not os.path.exists(config["flag"]):  # noqa: PTH110
+        time.sleep(0.004)  # what a gradient takes
+        elastic.step()
+        if config["fails_at"] == elastic.clock:
+            os.kill(os.getpid(), signal.SIGKILL)
     for inputs, targets in session.data(Points(), batch_size=8):
         torch.nn.functional.cross_entropy(model(inputs), targets).backward()
         with torch.no_grad():
@@ -211,42 +242,61 @@ def loop(config: dict[str, Any]) -> None:
                 assert p.grad is not None
                 p.sub_(0.02 * p.grad)
                 p.grad = None
-        time.sleep(config["pause_s"])  # what a gradient takes
         elastic.step()
-        if config.get("fails_at") == elastic.clock:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
-def fit(fate: Fate, storage: dict[str, Any], samples: int = 12_000, **sections: Any) -> Result:
-    fails_at = sections.pop("fails_at", None)
-    return ElasticTrainer(
+def fit(
+    storage: dict[str, Any], *acts: tuple[When, Act], fails_at: int = 0, **sections: Any
+) -> tuple[Result, Fate]:
+    flag = Path(storage["storage"]) / "enough"
+    fate = Fate(list(acts), flag)
+    result = ElasticTrainer(
         loop,
-        train_loop_config={"pause_s": 0.004, "fails_at": fails_at},
+        train_loop_config={"flag": str(flag), "fails_at": fails_at},
         config={
             "run": storage,
             "fleet": {"workers": 2, "gpus_per_worker": 0} | sections.pop("fleet", {}),
-            "algorithm": {"name": "easgd", "period": 4},
+            "algorithm": {"name": "easgd"},
             "exchange": {"ledger": True} | sections.pop("exchange", {}),
-            "stop": {"samples": samples},
+            "stop": {"samples": SAMPLES},
             **sections,
         },
     ).fit(display=fate)
+    return result, fate
 
 
 def events(result: Result, kind: str) -> list[dict[str, Any]]:
     return [e for e in RunFolder.open(result.path).read_events() if e["kind"] == kind]
 
 
-def all_was_seen(result: Result, samples: int = 12_000) -> bool:
+def all_was_seen(result: Result) -> bool:
     metrics = result.metrics
     distinct = metrics["samples"] - metrics["samples_repeated"]
-    return bool(distinct == samples and metrics["samples_missed"] == 0)
+    return bool(distinct == SAMPLES and metrics["samples_missed"] == 0)
+
+
+def reported(result: Result) -> set[str]:
+    return {row["name"] for row in RunFolder.open(result.path).read_metrics().to_pylist()}
+
+
+def pid_of(actor: str) -> int:
+    worker: Any = ray.get_actor(actor)
+    return int(ray.get(worker.where.remote())["pid"])
+
+
+def kill_center() -> None:
+    ray.kill(ray.get_actor("r:center"))
 
 
 @pytest.mark.parametrize("transport", ["auto", "object_store"])
 def test_a_run_whose_center_is_killed_goes_on(storage: dict[str, Any], transport: str) -> None:
-    fate = Fate(lambda _: ray.kill(ray.get_actor("r:center")))
-    result = fit(fate, storage, exchange={"transport": transport})
+    result, _ = fit(
+        storage,
+        (under_way, kill_center),
+        told("center was lost"),
+        exchange={"transport": transport},
+        algorithm={"name": "easgd", "period": 2},
+    )
     assert all_was_seen(result)
     (replaced,) = events(result, "center_replaced")
     assert replaced["details"]["has_memory"] == (transport == "auto")
@@ -257,50 +307,53 @@ def test_a_run_whose_center_is_killed_goes_on(storage: dict[str, Any], transport
 
 
 def test_a_tree_whose_center_is_killed_goes_on(storage: dict[str, Any]) -> None:
-    fate = Fate(lambda _: ray.kill(ray.get_actor("r:center")))
     levels = [{"fan_out": 2, "period": 4}, {"fan_out": 1, "period": 2}]
-    result = fit(fate, storage, topology={"levels": levels}, algorithm={"name": "easgd"})
+    result, _ = fit(
+        storage,
+        (under_way, kill_center),
+        told("center was lost"),
+        topology={"levels": levels},
+    )
     assert all_was_seen(result)
     assert len(events(result, "center_replaced")) == 1
     assert events(result, "worker_lost") == []
 
 
 def test_a_run_whose_controller_is_killed_goes_on(storage: dict[str, Any]) -> None:
-    fate = Fate(lambda _: ray.kill(ray.get_actor("r:controller"), no_restart=False))
-    result = fit(fate, storage)
+    def kill() -> None:
+        ray.kill(ray.get_actor("r:controller"), no_restart=False)
+
+    result, _ = fit(storage, (under_way, kill), told("the controller was lost and is back"))
     assert all_was_seen(result)
     assert len(events(result, "controller_restarted")) == 1
     assert events(result, "worker_lost") == []
 
 
 def test_a_run_grows_and_shrinks_and_nobody_starts_again(storage: dict[str, Any]) -> None:
-    def grow(fate: Fate) -> None:
-        scale("r", 3, None)
-        fate.done, fate.at_samples = False, 9000
-        fate.act = lambda _: scale("r", 1, None)
-
-    fate = Fate(grow)
-    result = fit(fate, storage, samples=40_000)
-    assert all_was_seen(result, 40_000)
-    assert fate.most_training() == 3
+    result, fate = fit(
+        storage,
+        (under_way, lambda: scale("r", 3, None)),
+        (lambda fate: fate.num_training == 3, lambda: scale("r", 1, None)),
+        told("fewer are wanted", training=1, times=2),
+    )
+    assert all_was_seen(result)
+    assert fate.most_training == 3
     assert [e["message"][:9] for e in events(result, "scaled")] == ["3 workers", "1 workers"]
     left = events(result, "worker_left")
     assert len(left) == 2
     assert all("after a last exchange (fewer are wanted)" in e["message"] for e in left)
     assert events(result, "worker_lost") == []
-    names = {row["name"] for row in RunFolder.open(result.path).read_metrics().to_pylist()}
-    assert len({name for name in names if name.startswith("pid-")}) == 3
+    assert len([name for name in reported(result) if name.startswith("pid-")]) == 3
 
 
 def test_a_worker_that_is_asked_to_end_says_goodbye_and_is_replaced(
     storage: dict[str, Any],
 ) -> None:
-    def ask(_: Fate) -> None:
-        worker: Any = ray.get_actor("r:worker-0")
-        os.kill(ray.get(worker.where.remote())["pid"], signal.SIGTERM)
-
-    fate = Fate(ask)
-    result = fit(fate, storage)
+    result, _ = fit(
+        storage,
+        (under_way, lambda: os.kill(pid_of("r:worker-0"), signal.SIGTERM)),
+        told("has left"),
+    )
     assert all_was_seen(result)
     (left,) = events(result, "worker_left")
     assert (
@@ -317,22 +370,25 @@ def test_a_warm_spare_takes_a_lost_workers_seat(
     monkeypatch.setattr("actors.run._SPARES_AFTER_S", 0.0)
     pids: list[int] = []
 
-    def kill_once_there_is_a_spare(fate: Fate) -> None:
-        spare: Any = ray.get_actor("r:spare-0")
-        ray.get(spare.prepare.remote(Program(loop=loop), Config()))  # has its imports done
-        pids.append(ray.get(spare.where.remote())["pid"])
-        worker: Any = ray.get_actor("r:worker-1")
-        os.kill(ray.get(worker.where.remote())["pid"], signal.SIGKILL)
+    def there_is_a_spare(fate: Fate) -> bool:
+        return under_way(fate) and "r:spare-0" in ray.util.list_named_actors()
 
-    fate = Fate(kill_once_there_is_a_spare, at_samples=4000)
-    result = fit(fate, storage, samples=20_000, fleet={"spares": 1})
-    assert all_was_seen(result, 20_000)
+    def kill_a_worker() -> None:
+        spare: Any = ray.get_actor("r:spare-0")
+        ray.get(spare.prepare.remote(Program(loop=loop), Config()))  # it has its imports done
+        pids.append(pid_of("r:spare-0"))
+        os.kill(pid_of("r:worker-1"), signal.SIGKILL)
+
+    result, _ = fit(
+        storage, (there_is_a_spare, kill_a_worker), told("is lost"), fleet={"spares": 1}
+    )
+    assert all_was_seen(result)
     assert len(events(result, "worker_lost")) == 1
-    names = {row["name"] for row in RunFolder.open(result.path).read_metrics().to_pylist()}
-    assert f"pid-{pids[0]}" in names
+    assert f"pid-{pids[0]}" in reported(result)
 
 
 def test_a_crash_loop_ends_the_run_and_what_was_learned_is_kept(storage: dict[str, Any]) -> None:
+    never = (lambda _: False, lambda: None)
     with pytest.raises(FleetLost, match="each time with the same error") as ended_with:
-        fit(Fate(lambda _: None), storage, fails_at=5, samples=10**6)
+        fit(storage, never, fails_at=5)
     assert ended_with.value.result is not None
