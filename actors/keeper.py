@@ -18,6 +18,7 @@ from ray.exceptions import RayError
 
 from ray_easgd.checkpoint import keep_newest, write_checkpoint
 from ray_easgd.config import Config
+from ray_easgd.protocol import Version
 from ray_easgd.resumption import Resumption, Sitting, described, found, state_of
 from ray_easgd.run_folder import RunFolder
 from ray_easgd.saved_hub import SavedHub
@@ -41,9 +42,11 @@ class Keeper:
         *,
         tell: Tell,
         trained_s: Callable[[], float],
+        val_accuracy: Callable[[], float | None],
     ) -> None:
         self._folder, self._config, self._algorithm = folder, config, algorithm
-        self._tell, self._trained_s = tell, trained_s
+        self._tell, self._trained_s, self._val_accuracy = tell, trained_s, val_accuracy
+        self._last = Version(0, 0), -1
         self._sitting: Sitting
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._asked: list[ObjectRef[Any]] = []
@@ -105,18 +108,28 @@ class Keeper:
         layout, *parts = ray.get(asked)
         hubs: list[SavedHub] = [hub for part in parts for hub in part]
         self._sitting.check()
+        manifest = described(hubs, self._config, self._algorithm, trained_s=self._trained_s())
         vectors = [hub.vector if hub.judged is None else hub.judged for hub in hubs]
         path = write_checkpoint(
             self._folder,
-            hubs[0].version.count,
+            self._number(hubs[0].version),
             vector=vectors[0] if len(vectors) == 1 else np.concatenate(vectors),
             layout=layout,
-            manifest=described(hubs, self._config, self._algorithm, trained_s=self._trained_s()),
+            manifest=manifest | {"val_accuracy": self._val_accuracy()},
             extra=beside,
             state=state_of(hubs),
         )
-        keep_newest(self._folder, self._config.run.keep)
+        keep_newest(self._folder, self._config.run.keep, best=True)
         return path
+
+    def _number(self, version: Version) -> int:
+        """That of its version, but rising: a center that was recovered has fewer pushes again."""
+        known, number = self._last
+        if version.count > number:
+            self._last = version, version.count
+        elif version != known:
+            self._last = version, number + 1
+        return self._last[1]
 
 
 def _ask(centers: Sequence[Any]) -> list[ObjectRef[Any]]:

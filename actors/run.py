@@ -82,6 +82,7 @@ class Run:
             algorithm.name,
             tell=self.chronicle.tell,
             trained_s=self._since_first_step,
+            val_accuracy=lambda: self.sight.val_accuracy,
         )
         self._start_actors()  # it refuses a run that is going on, and leaves its folder alone
         self._keeper.begin()
@@ -201,8 +202,7 @@ class Run:
             return True
         if stop.seconds is not None and self._training_s() >= stop.seconds:
             return True
-        accuracy = sight.evaluations[-1].val_accuracy if sight.evaluations else 0.0
-        return stop.accuracy is not None and accuracy >= stop.accuracy
+        return stop.accuracy is not None and (sight.val_accuracy or 0.0) >= stop.accuracy
 
     @property
     def _all_seen(self) -> bool:

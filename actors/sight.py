@@ -47,6 +47,11 @@ class Sight:
         return {status.name: status for status in sorted(self.lives, key=lambda s: s.life)}
 
     @property
+    def val_accuracy(self) -> float | None:
+        """The center's, when it was tested last."""
+        return self.evaluations[-1].val_accuracy if self.evaluations else None
+
+    @property
     def repeated(self) -> int:
         return 0 if self.hub is None else self.hub.progress.num_repeated
 

@@ -313,7 +313,9 @@ class RunSection(Section):
     checkpoint_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=60.0, description="seconds between checkpoints; 0: one when it ends"
     )
-    keep: Count = Field(default=3, description="checkpoints that are kept, the newest")
+    keep: Count = Field(
+        default=3, description="checkpoints that are kept, the newest; and the best one"
+    )
 
     @field_validator("name", mode="before")
     @classmethod
