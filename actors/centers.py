@@ -184,7 +184,10 @@ class Centers:
         )
         end_process(place.handle)  # it may be alive behind a broken connection
         place.legacy = gather(
-            place.name, self._children_of(place.name), self._config.exchange.fragments
+            place.name,
+            self._children_of(place.name),
+            self._config.exchange.fragments,
+            place.status.children if place.status else {},
         )
         place.life += 1
         place.handle = self._successor(k)

@@ -269,7 +269,8 @@ class Hubs:
     def _legacy(self, place: _Place) -> Legacy | None:
         """Its memory, through a child that answers and has it; None where nobody does."""
         name = place.spot.name
-        legacy = gather(name, self._children(name), self.config.exchange.fragments)
+        known = place.status.children if place.status else {}
+        legacy = gather(name, self._children(name), self.config.exchange.fragments, known)
         return legacy if legacy is not None and legacy.addresses else None
 
     def _children(self, hub: str) -> list[Any]:

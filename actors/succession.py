@@ -59,7 +59,7 @@ def newest(links: Sequence[HubLink], hub: str, part: int) -> tuple[SnapshotHeade
 class Legacy:
     """What is left of a hub, slice by slice.
 
-    ``lives`` are the children that answered, ``afar`` those of them that exchange by messages.
+    ``lives`` are its children, ``afar`` those that answered and exchange by messages.
     ``addresses`` lead into the hub's memory, through children on its node; empty where nobody has
     it. ``keepers`` hold the newest snapshot that anybody was given, of ``version`` at least:
     actors, to be asked by ``newest``.
@@ -83,8 +83,13 @@ class Legacy:
         return tuple(frozenset(lives) for lives in self.afar)
 
 
-def gather(hub: str, children: Sequence[Any], num_slices: int) -> Legacy | None:
-    """Ask the children of a hub, by its name; None where nobody has anything."""
+def gather(
+    hub: str, children: Sequence[Any], num_slices: int, known: Lives | None = None
+) -> Legacy | None:
+    """Ask the children of a hub, by its name; None where nobody has anything.
+
+    ``known``: the lives that it had told of, of whom some may be stopped.
+    """
     asked = {child.holdings.remote(hub): child for child in children}
     answered = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)[0] if asked else []
     found: list[tuple[Any, tuple[Holding, ...]]] = []
@@ -103,7 +108,9 @@ def gather(hub: str, children: Sequence[Any], num_slices: int) -> Legacy | None:
     has_memory = all(address is not None for address in addresses)
     return Legacy(
         layout=found[0][1][0].layout,
-        lives=tuple({h.incarnation: h.child for _, h in each} for each in by_slice),
+        lives=tuple(
+            {**(known or {}), **{h.incarnation: h.child for _, h in each}} for each in by_slice
+        ),
         afar=tuple(
             {h.incarnation: h.child for _, h in each if h.address is None} for each in by_slice
         ),
