@@ -68,7 +68,7 @@ class FleetHistories(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.machine = FleetMachine()
-        self.desired = Desired(workers=3, spares=1)
+        self.desired = Desired(workers=4, spares=1)
         self.places: dict[int, Place] = {}
         self.ready = self.starting = 0
         self.journal: list[Loss] = []
@@ -85,6 +85,14 @@ class FleetHistories(RuleBasedStateMachine):
     @rule(workers=st.integers(0, 5), spares=st.integers(0, 2))
     def scale(self, workers: int, spares: int) -> None:
         self.desired = replace(self.desired, workers=workers, spares=spares)
+
+    @precondition(lambda self: self.desired.workers > 1)
+    @rule(data=st.data())
+    def scale_down(self, data: st.DataObject) -> None:
+        """By one, when some have stepped and others have not."""
+        if starting := self.some(self.stepless):
+            self.change(data.draw(st.sampled_from(starting)), state="training")
+        self.desired = replace(self.desired, workers=self.desired.workers - 1)
 
     @precondition(lambda self: self.some(self.stepless))
     @rule(data=st.data())
@@ -103,7 +111,7 @@ class FleetHistories(RuleBasedStateMachine):
         data=st.data(),
         kind=st.sampled_from([*KINDS, TAKEN_AWAY]),
         times=st.integers(2, 5),
-        steps=st.sampled_from([0, 0, 1, 9, 10]),
+        steps=st.sampled_from([0, 9, 10]),
         one_seat=st.booleans(),
         broken=st.booleans(),
     )
