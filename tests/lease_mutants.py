@@ -71,14 +71,14 @@ def resume_at_the_last(self: Any, progress: Progress) -> None:
     self._returned.clear()
 
 
-def first_part_only(self: Any) -> Interval | None:
+def first_part_only(self: Any) -> Any:
     while self._returned:
         if parts := self.progress.missing(self._returned.popleft()):
             return self._cut(parts[0], self._max_batches)
     return None
 
 
-def trained_or_not(self: Any) -> Interval | None:
+def trained_or_not(self: Any) -> Any:
     return self._returned.popleft() if self._returned else None
 
 
