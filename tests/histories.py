@@ -40,7 +40,7 @@ def fails_without(
     patch: pytest.MonkeyPatch,
     *,
     examples: int = 400,
-    steps: int = 40,
+    steps: int = 30,
 ) -> None:
     """With the rule taken out some history, always the same one, does not hold."""
     checks = settings(

@@ -98,6 +98,18 @@ class HubHistories(RuleBasedStateMachine):
             if life.child.may_push and self.num_pushes < SIZE:
                 self.send(life)
 
+    @precondition(lambda self: self.living)
+    @rule(data=st.data(), shown=st.booleans())
+    def exchange(self, data: st.DataObject, shown: bool) -> None:
+        """A push on a good wire, after what it keeps, and perhaps a pull."""
+        life = self.one(data, self.living)
+        self.settle(life)
+        if life.child.may_push and self.num_pushes < SIZE:
+            self.send(life)
+            self.arrive(self.wire.pop())
+        if shown:
+            self.take_in(life, self.cut())
+
     @precondition(lambda self: self.living or self.stopped)
     @rule(data=st.data())
     def resend(self, data: st.DataObject) -> None:

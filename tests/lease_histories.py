@@ -43,7 +43,7 @@ class LeaseHistories(RuleBasedStateMachine):
         self.cuts = [Progress()]  # of this hub and those before, which a child may hold
         self.words = [Progress()]  # of this hub
         self.pushes: list[Interval] = []
-        self.working: dict[str, list[Interval]] = {name: [] for name in WORKERS}
+        self.working: dict[str, list[Interval]] = {name: [] for name in (*WORKERS, "new")}
         self.silent: set[str] = set()  # those the book does not know of yet
 
     # -- workers ---------------------------------------------------------------------------
@@ -99,13 +99,18 @@ class LeaseHistories(RuleBasedStateMachine):
         self.words = [self.hub.copy()]
         queued = positions(self.book._returned)
         self.book.rebase(self.hub)
-        held = positions(lease for worker in WORKERS for lease in self.leases_of(worker))
+        held = positions(lease for worker in self.working for lease in self.leases_of(worker))
         assert not (positions(self.book._returned) - queued) & held
         assert positions(self.book.progress.intervals()) == positions(self.hub.intervals())
 
-    @rule(silent=st.sets(workers), strange=st.booleans())
-    def lose_the_book(self, silent: set[str], strange: bool) -> None:
-        """All workers but the ``silent`` say at once what they hold."""
+    @rule(silent=st.sets(workers), strange=st.booleans(), dead=st.none() | workers)
+    def lose_the_book(self, silent: set[str], strange: bool, dead: str | None) -> None:
+        """All workers but the ``silent`` say at once what they hold; one is perhaps lost with it.
+
+        What it pushes before it speaks the book hears first from the hub.
+        """
+        if dead is not None:
+            self.working[dead].clear()
         self.book = new_book()
         self.words = [self.hub.copy()]
         self.book.resume(self.hub)
@@ -114,6 +119,11 @@ class LeaseHistories(RuleBasedStateMachine):
             self.say(worker, strange=strange)
         known = positions(i for w in WORKERS if w not in silent for i in self.working[w])
         assert not known & self.to_hand_out(), "it would be handed out again"
+        for worker in sorted(silent):
+            self.push(worker, 3)
+        if silent:
+            self.hear()
+            self.lease(min(set(WORKERS) - silent, default="new"), backup=False)
 
     @precondition(lambda self: self.silent)
     @rule()
@@ -125,7 +135,7 @@ class LeaseHistories(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost(self) -> None:
         trained = positions(self.book.progress.intervals())
-        held = {p for worker in WORKERS for p in self.held_by(worker)}
+        held = {p for worker in self.working for p in self.held_by(worker)}
         assert trained | held | self.to_hand_out() == EVERYTHING
         assert trained <= positions(self.hub.intervals()), "the hub does not have that"
         assert self.book.done is (trained == EVERYTHING)
