@@ -12,6 +12,8 @@ from ray_easgd.leases import LeaseBook
 from ray_easgd.progress import IntervalSet, Progress, merge
 from ray_easgd.protocol import Interval
 from ray_easgd.session import split_lease
+from tests.histories import run
+from tests.lease_histories import LeaseHistories
 
 ranges = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda r: (min(r), max(r)))
 
@@ -198,6 +200,54 @@ def test_a_resumed_queue_hands_out_exactly_what_is_missing(
     assert progress.num_distinct == total
     assert progress.num_repeated == 0
     assert again.num_missed == 0
+
+
+def resumed_after(progress: Progress) -> LeaseBook:
+    book = LeaseBook(num_samples=24, batch_size=8, total=24)
+    book.resume(progress)
+    return book
+
+
+def test_what_a_recovered_hub_lacks_is_handed_out_again() -> None:
+    book, progress = LeaseBook(num_samples=16, batch_size=8, total=16), Progress()
+    first, second = book.lease("a"), book.lease("b")
+    assert first is not None
+    assert second is not None
+    work(book, progress, first)
+    book.rebase(Progress())
+    assert book.progress.num_distinct == 0
+    assert book.lease("c", backup=False) == first
+    assert book.lease("c", backup=False) is None, "the other one is still held"
+
+
+def test_what_a_worker_says_it_holds_is_not_handed_out() -> None:
+    progress = Progress()
+    progress.add([Interval(0, 0, 4)])
+    book = resumed_after(progress)
+    book.adopt("a", [Interval(0, 0, 8), Interval(0, 0, 8), Interval(0, 16, 99), Interval(5, 0, 8)])
+    assert book.lease("b", backup=False) == Interval(0, 8, 16)
+    assert book.lease("b", backup=False) is None
+    book.release("a")
+    assert {book.lease("b"), book.lease("b")} == {Interval(0, 4, 8), Interval(0, 16, 24)}
+
+
+def test_a_range_that_two_workers_hold_has_two_holders() -> None:
+    book = resumed_after(Progress())
+    for worker in ("a", "b"):
+        book.adopt(worker, [Interval(0, 0, 24)])
+    book.release("a")
+    assert book.lease("c", backup=False) == Interval(0, 0, 24)
+
+
+def test_what_was_trained_on_before_it_was_handed_out_is_not() -> None:
+    """By a worker that a resumed book has not heard from yet."""
+    book, progress = resumed_after(Progress()), Progress()
+    work(book, progress, Interval(0, 0, 8))
+    assert book.lease("b") == Interval(0, 8, 16)
+
+
+def test_no_position_is_lost_whatever_is_lost_beside_it() -> None:
+    run(LeaseHistories, examples=100, steps=30)
 
 
 def test_a_record_of_progress_keeps_what_was_repeated() -> None:
