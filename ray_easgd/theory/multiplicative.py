@@ -156,14 +156,17 @@ def easgd_mult_best_eta(
 def easgd_mult_best_p(lam: ArrayLike, om: ArrayLike, beta: ArrayLike) -> tuple[Array, Array]:
     """The best ``(p, rate)`` of EASGD with ``alpha = beta / p``, each p at its best eta.
 
-    The best number of workers is finite: as p grows alpha falls, the workers decouple, and the
-    rate tends to that of one, ``1 / (1 + lam)``. Numerical: p is doubled while the rate falls, and
-    then every p in between is tried.
+    As p grows alpha falls, the workers decouple, and two rates are left: theirs, ``1 / (1 + lam)``,
+    and that of the center behind them, ``(1 - beta)^2``. Where theirs is the larger it is
+    approached from below, and the best number of workers is finite. Else the center's is, from
+    above: the answer is ``(infinity, (1 - beta)^2)``. Numerical: p is doubled while the rate falls,
+    and the whole numbers around its turn are searched.
 
-    Thesis 5.2; docs/mathematics.md, 3.5. 0 < beta < 2.
+    Thesis 5.2; docs/mathematics.md, 3.5, which has beta = .9 and so only the first case.
+    0 < beta < 2.
     """
     lam, om = above("lam", lam, 0), above("om", om, 0)
-    search = np.vectorize(_best_p, otypes=[np.int64, np.float64])
+    search = np.vectorize(_best_p, otypes=[np.float64, np.float64])
     p, rate = search(lam, om, _rate_of_center(beta))
     return p[()], rate[()]
 
@@ -208,14 +211,20 @@ def _rate_of_center(beta: ArrayLike) -> Array:
     return checked("beta", array, (array > 0.0) & (array < 2.0), "in (0, 2)")
 
 
-def _best_p(lam: float, om: float, beta: float) -> tuple[int, float]:
+def _best_p(lam: float, om: float, beta: float) -> tuple[float, float]:
     def rate(p: ArrayLike) -> Array:
         return easgd_mult_best_eta(lam, om, beta, p)[1]
 
+    if (1.0 - beta) ** 2 >= 1.0 / (1.0 + lam):
+        return np.inf, (1.0 - beta) ** 2
     p, here, doubled = 1, rate(1), rate(2)
     while doubled < here:
         p, here, doubled = 2 * p, doubled, rate(4 * p)
-    workers = np.arange(max(1, p // 2), 2 * p + 1)
+    low, high = max(1, p // 2), 2 * p
+    while high - low > 16:
+        tried = np.linspace(low, high, 9).astype(np.int64)
+        at = int(rate(tried).argmin())
+        low, high = tried[max(at - 1, 0)], tried[min(at + 1, 8)]
+    workers = np.arange(low, high + 1)
     rates = rate(workers)
-    best = int(rates.argmin())
-    return int(workers[best]), float(rates[best])
+    return float(workers[rates.argmin()]), float(rates.min())

@@ -46,7 +46,8 @@ def easgd_center_mean(
     ``u_0 = sum_i (x^i_0 - alpha c_0 / (1 - p alpha - phi))``. By the characteristic equation
     ``alpha u_0 = beta y_0 + (1 - beta - gamma) c_0``, which is what is computed: it has no pole.
 
-    Paper, lemma 7.1; docs/mathematics.md, 3.1. t >= 0, infinity included; h > 0, p >= 1.
+    Paper, lemma 7.1; docs/mathematics.md, 3.1. t >= 0; infinity gives the limit, infinite where the
+    mean system is not stable. h > 0, p >= 1.
     """
     t, x0, center0 = at_least("t", t, 0), real("x0", x0), real("center0", center0)
     gamma, phi = easgd_roots(eta, h, alpha, p)
@@ -54,7 +55,7 @@ def easgd_center_mean(
     with np.errstate(over="ignore", invalid="ignore"):
         response = _quotient(gamma, phi, t)
         mean = gamma**t * center0 + response * (beta * x0 + (1.0 - beta - gamma) * center0)
-    return _nan_to_infinity(mean)
+    return _nan_to_infinity(np.where(np.isinf(t) & np.isinf(mean), np.inf, mean))
 
 
 def easgd_center_var(
