@@ -412,5 +412,7 @@ def test_arrays_give_what_their_points_give_one_by_one(
         )
         for many, one in pairs:
             lead = np.ndim(many) - np.ndim(one)
-            row = tuple(k % n for k, n in zip(point[2 - lead :], np.shape(many)[:lead], strict=True))
+            row = tuple(
+                k % n for k, n in zip(point[2 - lead :], np.shape(many)[:lead], strict=True)
+            )
             assert many[row] == pytest.approx(one, rel=1e-9, abs=1e-12)

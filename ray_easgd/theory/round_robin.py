@@ -19,7 +19,7 @@ def easgd_rr_alpha_max(eta: ArrayLike, h: ArrayLike) -> Array:
     [-1, 1] iff ``0 <= e <= 2`` and ``0 <= alpha <= (4 - 2 e) / (4 - e)``.
 
     Paper, section 3.1; docs/mathematics.md, 3.2. Sufficient for every p and exact for p = 1; a
-    round of p = 2 stays stable a little beyond (erratum, docs/mathematics.md, 4.2). Nan outside
+    round of p = 2 stays stable a little beyond (an erratum: docs/mathematics.md, 4). Nan outside
     ``0 <= e <= 2``, where no rate will do. h > 0.
     """
     e = real("eta", eta) * above("h", h, 0)
