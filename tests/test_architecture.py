@@ -53,7 +53,11 @@ FLOORS = (
             *{"edges", "aggregator", "session", "loop", "local", "simulator", "planner"},
         },
     ),
-    ("facade", {"seam", "report", "display", "cli", "benchmarks_cli", "__init__"}),
+    ("figures", {"figures"}),
+    (
+        "facade",
+        {"seam", "report", "display", "cli", "benchmarks_cli", "reproduce_cli", "__init__"},
+    ),
     ("actors", {"actors"}),
     ("jobs", {"jobs"}),
 )
