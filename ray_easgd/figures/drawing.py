@@ -30,7 +30,7 @@ def dots(axes: Axes, xs: ArrayLike, ys: ArrayLike, label: str | None = None, **s
 
 
 def legend(canvas: Canvas, *panels: Axes, columns: int | None = None) -> None:
-    """Above all panels, where it covers nothing; each label once."""
+    """Below all panels, where it covers nothing; each label once."""
     found: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -38,7 +38,7 @@ def legend(canvas: Canvas, *panels: Axes, columns: int | None = None) -> None:
     canvas.legend(
         list(found.values()),
         list(found),
-        loc="outside upper center",
+        loc="outside lower center",
         ncols=columns or min(4, len(found)),
         fontsize=9,
     )

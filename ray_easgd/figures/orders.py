@@ -65,7 +65,7 @@ def schemes(*, beta: float, p: int, points: int) -> Found:
         left.set(xlabel=r"learning rate times curvature, $\eta h$", ylim=(0.0, 2.0))
         left.set(ylabel=f"spectral radius, p = {p}")
         powers_of_two(right, ps.tolist())
-        right.set(xlabel="workers p", ylabel=r"largest stable $\eta h$", ylim=(0.0, 2.2))
+        right.set(xlabel="workers p", ylabel=r"largest stable $\eta h$", ylim=(0.0, 2.4))
         legend(canvas, left, columns=3)
 
     return Found(checks=checks, rows=rows, draw=draw, size=(9.4, 4.4))
