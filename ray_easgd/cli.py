@@ -18,6 +18,7 @@ import click
 from ray_easgd.benchmarks_cli import benchmark
 from ray_easgd.errors import BadInput, EasgdError
 from ray_easgd.notices_cli import watch_notices
+from ray_easgd.reproduce_cli import reproduce
 from ray_easgd.strict_json import dumps
 from ray_easgd.version import __version__
 
@@ -280,6 +281,7 @@ def _print(table: Any) -> None:
 
 main.add_command(watch_notices)
 main.add_command(benchmark)
+main.add_command(reproduce)
 benchmark.result_callback()(lambda ended: _show_result(*ended))
 
 if __name__ == "__main__":

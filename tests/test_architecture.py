@@ -54,7 +54,14 @@ FLOORS = (
             *{"edges", "aggregator", "session", "loop", "local", "simulator", "planner"},
         },
     ),
-    ("facade", {"seam", "report", "display", "cli", "benchmarks_cli", "notices_cli", "__init__"}),
+    ("figures", {"figures"}),
+    (
+        "facade",
+        {
+            *{"seam", "report", "display", "__init__"},
+            *{"cli", "benchmarks_cli", "notices_cli", "reproduce_cli"},
+        },
+    ),
     ("actors", {"actors"}),
     ("jobs", {"jobs"}),
 )
