@@ -8,6 +8,7 @@ snapshot that lacks it, and then the child replays.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -45,6 +46,12 @@ class Child:
         last = snapshot.applied.get(self.incarnation, 0)
         while self.retained and self.retained[0][0].sequence <= last:
             self.retained.popleft()
+
+    def send_again(self, push: Callable[[PushHeader, Payload], None]) -> bool:
+        """All that no snapshot has shown, oldest first; whether there was anything."""
+        for header, d in list(self.retained):
+            push(header, d)
+        return bool(self.retained)
 
     def unseen(self, device: torch.device | str = "cpu") -> list[Tensor]:
         """The pushes no snapshot has shown yet, oldest first."""

@@ -121,7 +121,7 @@ class Elastic:
     def reattach(self) -> None:
         """The hub has a successor: ask again, and send again what no snapshot has shown."""
         self.intake.drop()
-        self._push_again()
+        self._child.send_again(self.link.push)
         self.proceed()
 
     def finish(self) -> None:
@@ -206,8 +206,7 @@ class Elastic:
     def _collect(self) -> bool:
         """Take in what the background has brought, without waiting; whether pushes went again."""
         again = False
-        snapshot = self.intake.arrived(self.clock)
-        if snapshot is not None:
+        if (snapshot := self.intake.arrived(self.clock)) is not None:
             if self._is_wanted(snapshot):
                 self.intake.keep(snapshot)
             self._child.shown(snapshot.header)
@@ -216,17 +215,11 @@ class Elastic:
             if reply.outcome is Outcome.APPLIED:
                 self._applied(reply)
             elif reply.outcome is Outcome.GAP:
-                again = self._push_again()
+                again = self._child.send_again(self.link.push)
             elif reply.outcome is Outcome.REFUSED:
                 self._begin_new_life()
                 return False
         return again
-
-    def _push_again(self) -> bool:
-        """All that no snapshot has shown; whether there was anything."""
-        for header, d in list(self._child.retained):
-            self.link.push(header, d)
-        return bool(self._child.retained)
 
     def _is_wanted(self, snapshot: Snapshot) -> bool:
         """Not what was asked for by an earlier life, where an answer has to show our last push."""
