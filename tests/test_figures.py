@@ -172,5 +172,5 @@ def test_quoted_numbers_are_held_to_their_digits_and_means_to_their_error() -> N
 
 def test_a_cycle_of_a_fleet_is_read_off_its_runs() -> None:
     """Plain SGD of one worker whose center follows: x' = q x, whatever the start."""
-    measured = fleets.measured_map(fleets.METHODS["sgd"], p=1, eta_h=0.3, center="none")
+    measured = fleets.measured_map(fleets.registered("sgd"), p=1, eta_h=0.3, center="none")
     assert measured == pytest.approx(0.7)

@@ -43,7 +43,8 @@ def msgd_map(*, points: int) -> Found:
         axes = canvas.subplots()
         radius_map(canvas, axes, e, delta, radius, color_label="spectral radius of the moments")
         line(axes, e, best, r"best momentum $\delta^*$", color="red", linestyle="--")
-        dots(axes, *zip(*_POINTS, strict=True), "compared with the runtime's step", **ON_A_MAP)
+        e_seen, delta_seen = np.array(_POINTS).T
+        dots(axes, e_seen, delta_seen, "compared with the runtime's step", **ON_A_MAP)
         axes.set(xlabel=r"learning rate times curvature, $\eta h$", ylabel=r"momentum $\delta$")
         axes.set(xlim=(0.0, 2.0), ylim=(-1.0, 1.0))
         legend(canvas, axes)
@@ -53,7 +54,7 @@ def msgd_map(*, points: int) -> Found:
 
 def _drift_of_msgd(eta_h: float, delta: float) -> Check:
     measured = fleets.measured_map(
-        fleets.METHODS["msgd"],
+        fleets.registered("msgd"),
         p=1,
         eta_h=eta_h,
         momentum=delta,
@@ -67,7 +68,7 @@ def _drift_of_msgd(eta_h: float, delta: float) -> Check:
 def _stationary_msgd(steps: int = 60) -> Check:
     """From rest at the minimum; after 60 steps less than 1e-6 is missing."""
     problem = fleets.quadratic(sigma=1.0, x0=0.0, size=20000)
-    run = fleets.fleet(problem, fleets.METHODS["msgd"], p=1, eta=0.25, momentum=1.0 / 3.0)
+    run = fleets.fleet(problem, fleets.registered("msgd"), p=1, eta=0.25, momentum=1.0 / 3.0)
     run.run(seconds=steps)
     expected = theory.msgd_stationary(0.25, 1.0, 1.0 / 3.0, 1.0)[0]
     return mean_of("simulated variance at .25, 1/3", fleets.xs(run)[0].numpy() ** 2, expected)
@@ -100,7 +101,8 @@ def easgd_map(*, beta: float, points: int) -> Found:
         line(axes, e, best, r"best rate $\alpha^*$ of the center", color="red", linestyle="--")
         apart = r"$\alpha = -\eta h$: below, workers run apart ($p > 1$)"
         line(axes, [0.0, 1.0], [0.0, -1.0], apart, color="orange")
-        dots(axes, *zip(*places, strict=True), "compared with the runtime's exchange", **ON_A_MAP)
+        e_seen, alpha_seen = np.array(places).T
+        dots(axes, e_seen, alpha_seen, "compared with the runtime's exchange", **ON_A_MAP)
         axes.set(xlabel=r"learning rate times curvature, $\eta h$", ylabel=r"moving rate $\alpha$")
         axes.set(xlim=(0.0, 2.0), ylim=(-1.0, 1.0))
         legend(canvas, axes, columns=2)
@@ -123,7 +125,7 @@ def easgd_is_momentum(*, eta_h: float, delta: float, steps: int) -> Found:
     """E9: with beta = 1 and alpha = -delta_h EASGD's worker *is* MSGD, under the same noise."""
     dh = delta * (1.0 - eta_h)
     problem = fleets.quadratic(sigma=1.0, x0=2.0)
-    msgd = fleets.fleet(problem, fleets.METHODS["msgd"], p=1, eta=eta_h, momentum=delta)
+    msgd = fleets.fleet(problem, fleets.registered("msgd"), p=1, eta=eta_h, momentum=delta)
     easgd = fleets.fleet(problem, fleets.two_rate("jacobi", 1.0), p=1, eta=eta_h, alpha=-dh)
     path, y, c = [2.0], [2.0], [2.0, 2.0]
     for _ in range(steps):

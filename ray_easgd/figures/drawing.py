@@ -12,14 +12,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-DOTS = {"marker": "o", "linestyle": "none", "markersize": 4.5, "markerfacecolor": "none"}
-ON_A_MAP = {"color": "black", "markerfacecolor": "white"}
-BEST = ON_A_MAP | {"marker": "*", "markersize": 12}
+DOTS: dict[str, Any] = {
+    "marker": "o",
+    "linestyle": "none",
+    "markersize": 4.5,
+    "markerfacecolor": "none",
+}
+ON_A_MAP: dict[str, Any] = {"color": "black", "markerfacecolor": "white"}
+BEST: dict[str, Any] = ON_A_MAP | {"marker": "*", "markersize": 12}
 
 
 def line(axes: Axes, xs: ArrayLike, ys: ArrayLike, label: str | None = None, **style: Any) -> None:
     """A curve of the theory."""
-    axes.plot(np.asarray(xs), np.asarray(ys), label=label, **{"linewidth": 1.4} | style)
+    shape: dict[str, Any] = {"linewidth": 1.4} | style
+    axes.plot(np.asarray(xs), np.asarray(ys), label=label, **shape)
     if not axes.collections:  # a map has contours instead
         axes.grid(visible=True, linewidth=0.4)
 

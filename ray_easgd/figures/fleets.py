@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -25,6 +25,11 @@ from ray_easgd.theory.arguments import Array
 State = Callable[[Simulation], list[Tensor]]
 
 
+def registered(name: str) -> Algorithm:
+    """The method as a user gets it."""
+    return METHODS[name]
+
+
 def method(name: str, rounds: Rounds = "together") -> Algorithm:
     """The registered method with workers that all wait, or take turns, at each exchange."""
     return replace(METHODS[name], rounds=rounds, order="at_snapshot")
@@ -32,15 +37,7 @@ def method(name: str, rounds: Rounds = "together") -> Algorithm:
 
 def two_rate(scheme: str, center_rate: float) -> Algorithm:
     """The two-rate family in one of its orders, with a center rate per worker."""
-    known: dict[str, Scheme] = {
-        s: s  # type: ignore[misc]
-        for s in (
-            "jacobi",
-            "gauss_seidel_center_first",
-            "gauss_seidel_worker_first",
-            "full_gauss_seidel",
-        )
-    }
+    known: dict[str, Scheme] = {name: name for name in get_args(Scheme)}
     return in_scheme(METHODS["two_rate"], known[scheme]).having(center_rate=center_rate)
 
 

@@ -70,7 +70,7 @@ def _one_step(lam: float, p: int) -> Check:
     """A step of SGD's at its best learning rate, on mini-batches: ``Gamma(p lam, p om)``."""
     eta, rate = theory.sgd_mult_opt(lam, lam, p)
     problem = GammaQuadratic(lam=p * lam, om=p * lam, size=_REPETITIONS)
-    run = fleets.fleet(problem, fleets.METHODS["sgd"], p=1, eta=float(eta))
+    run = fleets.fleet(problem, fleets.registered("sgd"), p=1, eta=float(eta))
     run.run(seconds=1)
     name = f"simulated rate, lambda = {lam}, p = {p}"
     return mean_of(name, fleets.xs(run)[0].double().numpy() ** 2, rate)
@@ -112,7 +112,7 @@ def msgd_map(*, lam: float, p: int, points: int) -> Found:
 def msgd_moments(eta: float, delta: float, lam: float, *, steps: int) -> Check:
     """A simulated worker's ``E x^2`` after some steps, from ``x = 1``, ``v = 0``."""
     problem = GammaQuadratic(lam=lam, om=lam, size=_REPETITIONS)
-    run = fleets.fleet(problem, fleets.METHODS["msgd"], p=1, eta=eta, momentum=delta)
+    run = fleets.fleet(problem, fleets.registered("msgd"), p=1, eta=eta, momentum=delta)
     run.run(seconds=steps)
     m = theory.msgd_mult(eta, delta, lam, lam, 1)
     expected = (np.linalg.matrix_power(m, steps) @ ONE_WORKER)[2]

@@ -149,7 +149,7 @@ def _over_period(p: int, eta_h: float, alpha: float, tau: int) -> tuple[float, f
 
 def tree(*, d: int, beta: float, eta_hs: Sequence[float]) -> Found:
     """E17: the spectrum of the thesis's tree, and where its moving rate turns unstable."""
-    spectrum = np.linalg.eigvalsh(theory.tree_laplacian(d))
+    spectrum: Array = np.linalg.eigvalsh(theory.tree_laplacian(d)).astype(np.float64)
     alpha = np.linspace(0.0, 2.2 / (d + 1 + d**0.5), 221)[1:]
     radii = {e: spectral_radius(theory.tree_level_map(d, 2, e, alpha)) for e in eta_hs}
     limits = {e: float(theory.tree_alpha_max(d, 2, e)) for e in eta_hs}

@@ -67,7 +67,7 @@ def _admm_fleet(p: int, eta: float, rho: float, x0: float) -> Any:
     """ADMM in our letters: ``lr = eta / (1 + eta rho)``, ``alpha = eta rho / (1 + eta rho)``."""
     pull = eta * rho
     problem = fleets.quadratic(x0=x0)
-    algorithm = fleets.METHODS["admm"]
+    algorithm = fleets.registered("admm")
     return fleets.fleet(problem, algorithm, p=p, eta=eta / (1 + pull), alpha=pull / (1 + pull))
 
 

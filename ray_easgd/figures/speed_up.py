@@ -83,7 +83,7 @@ def speed_up(*, lams: Sequence[float], beta: float, rate: float, p_max: int) -> 
     Asymptotic phase: the stationary variance of one worker's SGD over that of the method, each at
     the learning rate where its mean contracts by ``rate`` a step.
     """
-    ps = 2 ** np.arange(int(np.log2(p_max)) + 1)
+    ps: Array = np.exp2(np.arange(int(np.log2(p_max)) + 1, dtype=np.float64))
     initial = {lam: _initial(lam, beta, ps) for lam in lams}
     asymptotic = _asymptotic(beta, rate, ps)
     sgd, msgd = asymptotic["SGD"], asymptotic["MSGD"]
@@ -177,7 +177,7 @@ def _simulated_variance(name: str, beta: float, rate: float, p: int, steps: int 
     eta, momentum = (float(v[0]) for v in _at_pace(name, beta, rate, np.array([p])))
     workers = p if name == "EASGD" else 1
     problem = fleets.quadratic(sigma=(workers / p) ** 0.5, x0=0.0, size=2000)
-    algorithm = fleets.method("easgd") if name == "EASGD" else fleets.METHODS[name.lower()]
+    algorithm = fleets.method("easgd") if name == "EASGD" else fleets.registered(name.lower())
     run = fleets.fleet(
         problem,
         algorithm,

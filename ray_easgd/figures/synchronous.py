@@ -57,7 +57,7 @@ def _simulated_error(sigma: float, h: float, eta: float, beta: float, t: int) ->
     p, size = 10, 20000
     problem = fleets.quadratic(h=h, sigma=sigma, size=size)
     run = fleets.fleet(problem, fleets.method("easgd"), p=p, eta=eta, alpha=beta / p)
-    expected = _mse(*map(np.asarray, (t, eta)), h, np.asarray(beta), np.asarray(p), sigma)
+    expected = _mse(np.array(t), np.array(eta), h, np.array(beta), np.array(p), sigma)
     name = f"simulated, p = {p}, eta = {eta}, beta = {beta}, t = {t}"
     return mean_of(name, fleets.centers(run, [t])[0] ** 2, expected)
 
