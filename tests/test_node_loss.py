@@ -84,22 +84,35 @@ def node(cluster: None, request: pytest.FixtureRequest) -> Iterator[Node]:
     before = {n["NodeID"] for n in ray.nodes()}
     ray_itself = Path(sys.executable).with_name("ray")
     address = ray.get_runtime_context().gcs_address
-    options = [f"--num-cpus={request.param}", "--labels=zone=b", "--block", f"--address={address}"]
-    with subprocess.Popen(
-        [ray_itself, "start", *options],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
-        made = Node(process)
-        try:
-            while not (new := {n["NodeID"] for n in ray.nodes() if n["Alive"]} - before):
-                assert process.poll() is None, "the node did not start"
-            (made.id,) = new
-            meet(made.id, here=ray.get_runtime_context().get_node_id())
-            yield made
-        finally:
-            made.kill()
+    words = [f"--num-cpus={request.param}", "--labels=zone=b", "--block", f"--address={address}"]
+    for _ in range(_TRIES):
+        with subprocess.Popen(
+            [ray_itself, "start", *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as process:
+            made = Node(process)
+            try:
+                if new := joined(process, before):
+                    (made.id,) = new
+                    meet(made.id, here=ray.get_runtime_context().get_node_id())
+                    yield made
+                    return
+            finally:
+                made.kill()
+    raise AssertionError("the node did not start")
+
+
+_TRIES = 3  # `ray start` gives up after 30 seconds, which a busy machine may need
+
+
+def joined(process: subprocess.Popen[bytes], before: set[str]) -> set[str]:
+    """Wait until there is a new node; empty where `ray start` has given up."""
+    while not (new := {n["NodeID"] for n in ray.nodes() if n["Alive"]} - before):
+        if process.poll() is not None:
+            return set()
+    return new
 
 
 @dataclass
@@ -199,6 +212,7 @@ def test_workers_leave_a_node_that_drains_and_are_replaced_elsewhere(
         (under_way, lambda: drain_node(node.id, message="for a test", deadline_s=600)),
         told("its node drains"),
         fleet={"cpus_per_worker": 5},
+        topology={"levels": [{"fan_out": 2, "period": 8}]},
     )
     assert all_was_seen(result)
     assert [node.id[:8] in event["message"] for event in events(result, "draining")] == [True]

@@ -15,15 +15,13 @@ from actors.notice_watcher import Drained, drain_on_notice
 from ray_easgd.errors import BadCluster
 from ray_easgd.notices import Aws, Watch
 from tests.metadata_service import ACTION, standing
-from tests.test_node_loss import node  # noqa: F401 (a fixture is used by its name)
+from tests.test_node_loss import Node, node  # noqa: F401 (a fixture is used by its name)
 
 pytestmark = pytest.mark.cluster
 
 
-@pytest.mark.usefixtures("node")
-def test_a_notice_drains_the_node_that_it_comes_to() -> None:
-    here = ray.get_runtime_context().get_node_id()
-    (there,) = {n["NodeID"] for n in ray.nodes() if n["Alive"]} - {here}
+def test_a_notice_drains_the_node_that_it_comes_to(node: Node) -> None:  # noqa: F811
+    there = node.id
 
     @ray.remote(num_cpus=1)
     class Busy:  # an idle node that drains is gone at once
