@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
     from actors.center import Center
     from actors.worker import Worker
+
+
+settings.register_profile("house", deadline=None)  # no test is about wall-clock time
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session", autouse=True)

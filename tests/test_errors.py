@@ -19,6 +19,7 @@ from ray_easgd.errors import (
     EasgdError,
     FleetLost,
     HubLost,
+    Superseded,
     TrainingFailedError,
     WorkerFailed,
 )
@@ -35,6 +36,7 @@ EXAMPLES: list[EasgdError] = [
     WorkerFailed("worker 3", "ZeroDivisionError: division by zero"),
     FleetLost("worker-3 was lost 7 times: out of memory"),
     HubLost("the center", "its node died"),
+    Superseded("/runs/first"),
     Diverged("worker 3", 5),
 ]
 BAD_INPUTS = [error for error in EXAMPLES if isinstance(error, BadInput)]
@@ -87,6 +89,7 @@ def test_bad_input_names_field_value_problem_and_remedy(error: BadInput) -> None
             ["7 times", "out of memory", "dashboard", "same command"],
         ),
         (HubLost("the center", "its node died"), ["the center", "its node died", "run again"]),
+        (Superseded("/runs/first"), ["another driver", "/runs/first", "run.name"]),
         (Diverged("worker 3", 5), ["worker 3", "5 times", "optimizer.lr"]),
     ],
     ids=lambda value: kind(value) if isinstance(value, EasgdError) else "",
