@@ -120,11 +120,11 @@ class FleetHistories(RuleBasedStateMachine):
     ) -> None:
         """One after the other: in one seat, or wherever there is somebody.
 
-        The row is ``broken`` where before the last one all seats change hands in peace.
+        The row is ``broken`` where before the third or last all seats change hands in peace.
         """
         index = self.one(data, self.here).index
         for k in range(times):
-            if broken and k == times - 1:
+            if broken and k == min(times, 3) - 1:
                 self.everybody_leaves_and_comes_back()
             self.settle()
             if not one_seat and self.some(self.here):
@@ -180,9 +180,11 @@ class FleetHistories(RuleBasedStateMachine):
     @precondition(lambda self: self.events > 8)
     @rule(data=st.data(), crashes=st.booleans())
     def end(self, data: st.DataObject, crashes: bool) -> None:
-        """Perhaps with a last crash that nobody has looked at yet."""
-        if crashes and self.journal and self.here(place := self.places[self.journal[-1].index]):
-            self.lose(data, place, self.journal[-1].kind)
+        """Perhaps with crashes of which nobody has looked at the last yet."""
+        if crashes and self.some(self.here):
+            self.crash_alike(
+                data=data, kind=KINDS[0], times=3, steps=0, one_seat=True, broken=False
+            )
         self.desired = replace(self.desired, ending=True)
 
     @invariant()
