@@ -149,7 +149,7 @@ def admm_turn(p: int, eta: float, rho: float) -> Array:
 # -- tree ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("d", "depth"), [(2, 1), (3, 2), (2, 3), (16, 2)])
+@pytest.mark.parametrize(("d", "depth"), [(2, 1), (3, 2), (2, 3), (8, 2)])
 def test_the_levels_of_a_tree_hold_all_that_its_stability_needs(d: int, depth: int) -> None:
     """The slowest mode of the whole tree and the one that turns unstable are alike on a level."""
     for eta_h in (0.0, 0.1, 0.9):
