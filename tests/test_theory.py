@@ -399,6 +399,15 @@ BROADCAST: list[tuple[str, tuple[Any, ...]]] = [
 
 
 @pytest.mark.parametrize(("name", "arguments"), BROADCAST, ids=[name for name, _ in BROADCAST])
+def test_lists_are_taken_as_arrays(name: str, arguments: tuple[Any, ...]) -> None:
+    function = getattr(theory, name)
+    lists = [a.tolist() if isinstance(a, np.ndarray) else a for a in arguments]
+    found, expected = function(*lists), function(*arguments)
+    pairs = zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(("name", "arguments"), BROADCAST, ids=[name for name, _ in BROADCAST])
 def test_arrays_give_what_their_points_give_one_by_one(
     name: str, arguments: tuple[Any, ...]
 ) -> None:

@@ -147,7 +147,8 @@ def test_the_bound_of_theorem_7_1_holds_on_a_quadratic(sigma2: float) -> None:
 def squared(m: Array) -> Array:
     """``m`` on (aa, ab, bb), from the Kronecker square on (aa, ab, ba, bb)."""
     k = np.kron(m, m)[[0, 1, 3]]
-    return np.column_stack([k[:, 0], k[:, 1] + k[:, 2], k[:, 3]])
+    folded = np.column_stack([k[:, 0], k[:, 1] + k[:, 2], k[:, 3]])
+    return folded.astype(np.float64)
 
 
 @pytest.mark.parametrize(("e", "delta"), [(0.1, 0.9), (1.4, -0.3), (0.25, 1 / 3)])
@@ -227,8 +228,8 @@ def mean_square(free: Array, times_a: Sequence[Array], mu: float, s: float) -> A
     """``E M (x) M`` of ``M = free + sum_i a_i times_a[i]`` with independent ``a_i``."""
     mean = free + mu * sum(times_a)
     spread = sum(np.kron(b, b) for b in times_a)
-    total: Array = np.kron(mean, mean) + (s - mu**2) * spread
-    return total
+    total = np.kron(mean, mean) + (s - mu**2) * spread
+    return np.asarray(total, dtype=np.float64)
 
 
 def steps_of(p: int, delta: float, alpha: float, beta: float) -> tuple[Array, list[Array]]:

@@ -32,7 +32,8 @@ def line(axes: Axes, xs: ArrayLike, ys: ArrayLike, label: str | None = None, **s
 
 def dots(axes: Axes, xs: ArrayLike, ys: ArrayLike, label: str | None = None, **style: Any) -> None:
     """What the runtime's own fleet did."""
-    axes.plot(np.asarray(xs), np.asarray(ys), label=label, **{"color": "black"} | DOTS | style)
+    shape: dict[str, Any] = {"color": "black"} | DOTS | style
+    axes.plot(np.asarray(xs), np.asarray(ys), label=label, **shape)
 
 
 def legend(canvas: Canvas, *panels: Axes, columns: int | None = None) -> None:

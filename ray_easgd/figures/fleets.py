@@ -61,7 +61,7 @@ def fleet(
     **options: Any,
 ) -> Simulation:
     """A fleet that exchanges at each step, its wires without delay, unless told otherwise."""
-    defaults = {"period": 1, "lead": 0, "seed": 1605}
+    defaults: dict[str, Any] = {"period": 1, "lead": 0, "seed": 1605}
     return Simulation(
         problem, algorithm, num_workers=p, lr=eta, fixed_rate=alpha, **defaults | options
     )

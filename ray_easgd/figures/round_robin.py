@@ -49,18 +49,19 @@ def admm_map(*, ps: Sequence[int], eta_max: float, rho_max: float, points: int) 
 
 
 def _draw_excess(canvas: Canvas, eta: Array, rho: Array, radii: dict[str, Array]) -> None:
+    from matplotlib.cm import ScalarMappable
     from matplotlib.colors import SymLogNorm
 
     panels = canvas.subplots(1, len(radii), sharey=True)
+    colors = ScalarMappable(SymLogNorm(1e-4, vmin=-1e-2, vmax=1e-2), "RdBu_r")
     for axes, (name, radius) in zip(panels, radii.items(), strict=True):
-        norm = SymLogNorm(1e-4, vmin=-1e-2, vmax=1e-2)
-        mesh = axes.pcolormesh(eta, rho, radius - 1.0, norm=norm, cmap="RdBu_r", rasterized=True)
+        axes.pcolormesh(eta, rho, radius - 1.0, norm=colors.norm, cmap=colors.cmap, rasterized=True)
         if radius.max() > 1.0:
             axes.contour(eta, rho, radius, levels=[1.0], colors="black", linewidths=1.2)
         axes.set_title(name, fontsize=10)
         axes.set_xlabel(r"learning rate $\eta$")
     panels[0].set_ylabel(r"penalty $\rho$")
-    canvas.colorbar(mesh, ax=panels, label="spectral radius of a round, minus 1", extend="both")
+    canvas.colorbar(colors, ax=panels, label="spectral radius of a round, minus 1", extend="both")
 
 
 def _admm_fleet(p: int, eta: float, rho: float, x0: float) -> Any:

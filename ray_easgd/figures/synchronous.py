@@ -65,14 +65,16 @@ def _simulated_error(sigma: float, h: float, eta: float, beta: float, t: int) ->
 def _draw_errors(
     canvas: Canvas, rates: Array, mse: Array, ps: Sequence[int], ts: Sequence[float]
 ) -> None:
+    from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
 
     panels = canvas.subplots(len(ps), len(ts), sharex=True, sharey=True)
+    colors = ScalarMappable(LogNorm(1e-3, 1e3))
     for b, p in enumerate(ps):
         for a, t in enumerate(ts):
             axes = panels[b, a]
             error = np.where(np.isfinite(mse[a, b]), mse[a, b], 1e9)
-            mesh = axes.pcolormesh(rates, rates, error.T, norm=LogNorm(1e-3, 1e3), rasterized=True)
+            axes.pcolormesh(rates, rates, error.T, norm=colors.norm, rasterized=True)
             axes.set(xticks=[0.5, 1.0, 1.5], yticks=[0.5, 1.0, 1.5])
             if b == 0:
                 axes.set_title(r"t = $\infty$" if np.isinf(t) else f"t = {t:g} rounds", fontsize=10)
@@ -80,7 +82,7 @@ def _draw_errors(
                 axes.set_ylabel(f"p = {p:,}\nlearning rate $\\eta$")
             if b == len(ps) - 1:
                 axes.set_xlabel(r"center rate $\beta = p\alpha$")
-    canvas.colorbar(mesh, ax=panels, label="mean squared error of the center", extend="both")
+    canvas.colorbar(colors, ax=panels, label="mean squared error of the center", extend="both")
 
 
 def mean_and_variance(

@@ -55,6 +55,7 @@ def lowest(
     one minimum between neighbors of its first, coarse grid.
     """
     low, high = np.broadcast_arrays(low, high)
+    at, value = low, np.full(low.shape, np.inf)
     for k in range(rounds):
         inner = np.linspace(0.0, 1.0, (points if k == 0 else 17) + 2)[1:-1]
         grid = low + (high - low) * inner.reshape(-1, *[1] * low.ndim)
@@ -62,8 +63,9 @@ def lowest(
         best = values.argmin(axis=0)[None]
         step = (high - low) * (inner[1] - inner[0])
         at = np.take_along_axis(grid, best, axis=0)[0]
+        value = np.take_along_axis(values, best, axis=0)[0]
         low, high = np.maximum(low, at - step), np.minimum(high, at + step)
-    return at[()], np.take_along_axis(values, best, axis=0)[0][()]
+    return at[()], value[()]
 
 
 def stable_up_to(

@@ -74,7 +74,7 @@ def easgd_center_var(
     Paper, lemma 7.1; docs/mathematics.md, 3.1. t >= 0; infinity gives the stationary variance,
     which is infinite where the mean system is not stable. h > 0, p >= 1, sigma2 >= 0.
     """
-    t, sigma2 = at_least("t", t, 0), at_least("sigma2", sigma2, 0)
+    t, sigma2, p = at_least("t", t, 0), at_least("sigma2", sigma2, 0), at_least("p", p, 1)
     gamma, phi = easgd_roots(eta, h, alpha, p)
     beta, eta = np.multiply(p, alpha), np.asarray(eta, dtype=np.float64)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
