@@ -149,9 +149,7 @@ class Controller:
         return f"Controller({self._run})"
 
     @ray.method(concurrency_group="control")
-    def begin(
-        self, centers: tuple[ActorProxy[Center], ...], progress: Progress | None = None
-    ) -> None:
+    def begin(self, centers: tuple[ActorProxy[Center], ...], progress: Progress | None) -> None:
         """Where the center is, and what a run that is resumed has seen: before anybody asks.
 
         No argument of the constructor's: Ray starts an actor again from those it can copy.

@@ -19,13 +19,13 @@ def drain_node(node_id: str, *, message: str, deadline_s: float) -> None:
     does. Raises BadCluster where no living node has that id (hex), or the cluster does not do it.
     """
     from ray._raylet import GcsClient  # type: ignore[attr-defined]  # as `ray drain-node` does
-    from ray.core.generated import autoscaler_pb2
+    from ray.core.generated import autoscaler_pb2 as words
 
     living = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     if node_id not in living:  # Ray would say yes, and do nothing
         raise _refused(node_id, "no living node of the cluster has that id", "See `ray list nodes`")
     by_ms = int(1000 * (time.time() + deadline_s))
-    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    reason = getattr(words, "DRAIN_NODE_REASON_PREEMPTION")  # noqa: B009  (made at run time)
     try:
         gcs = GcsClient(address=ray.get_runtime_context().gcs_address)
         accepted, why_not = gcs.drain_node(node_id, reason, message, by_ms, timeout=_ANSWER_S)

@@ -83,7 +83,7 @@ def standing() -> Iterator[Stand]:
 
         do_GET = do_PUT = _answer  # noqa: N815
 
-        def log_message(self, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Nothing to read there."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:

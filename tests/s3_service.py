@@ -141,7 +141,7 @@ def storing() -> Iterator[Store]:
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815
 
-        def log_message(self, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Nothing to read there."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:

@@ -60,6 +60,7 @@ def test_aws_names_the_time_at_which_it_takes_the_machine(stand: Stand) -> None:
     stand.aws().answers[ACTION] = action(action="terminate", time="2026-03-01T12:01:30Z")
     notice = Aws(stand.url).look(NOW)
     assert notice == Notice(cloud="AWS", reason="spot interruption: terminate", gone_at=SOON)
+    assert notice is not None
     assert notice.left_s(NOW) == 90
 
 

@@ -281,7 +281,8 @@ def reported(result: Result) -> set[str]:
 
 def pid_of(actor: str) -> int:
     worker: Any = ray.get_actor(actor)
-    return int(ray.get(worker.where.remote())["pid"])
+    where: Any = ray.get(worker.where.remote())
+    return int(where["pid"])
 
 
 def kill_center() -> None:
