@@ -183,6 +183,12 @@ class Center:
             part.resume(hub, layout)
 
     @ray.method(concurrency_group="data")
+    def start_anew(self, epoch: int) -> None:
+        """Nothing is left of the center before: the first child's vector will be this one's."""
+        for part in self._slices:
+            part.hub.epoch = epoch
+
+    @ray.method(concurrency_group="data")
     def take_over(self, legacy: Legacy, progress: Progress | None, steps: int) -> str:
         """Go on with the memory of the center before; why not, if it cannot.
 

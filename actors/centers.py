@@ -8,7 +8,7 @@ keep stepping meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -22,6 +22,7 @@ from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.edges import hub_options
 from ray_easgd.errors import BadStorage, HubLost
+from ray_easgd.protocol import Version
 from ray_easgd.resumption import Resumption
 
 if TYPE_CHECKING:
@@ -221,11 +222,15 @@ class Centers:
             ]
             born = place.born = max(legacy.youngest, place.born)
             place.arriving = place.handle.recover.remote(legacy, place.epoch, born, *held)
-            place.legacy = legacy
         elif (kept := self._kept()) is not None:
-            place.arriving = place.handle.resume.remote(self._parts(kept, k), kept.layout)
+            before = place.epoch - 1  # not the checkpoint's: epochs rise, or nobody follows
+            parts = [
+                replace(part, version=Version(before, part.version.count))
+                for part in self._parts(kept, k)
+            ]
+            place.arriving = place.handle.resume.remote(parts, kept.layout)
         else:
-            place.arriving = place.handle.where.remote()
+            place.arriving = place.handle.start_anew.remote(place.epoch)
 
     def _arrived(self, place: _Place) -> None:
         place.arriving = None

@@ -46,7 +46,7 @@ class Stage:
         self.hubs = Hubs(
             run=f"stage-{time.monotonic_ns()}",
             config=config,
-            algorithm=algorithms[0],
+            algorithm=algorithms[0] if algorithms else METHODS["easgd"],
             num_workers=len(algorithms),
             tell=lambda kind, message, **_: self.told.append((kind, message)),
             children_of=lambda _: pool.workers[: len(algorithms)],
@@ -145,6 +145,19 @@ def session_start() -> Any:
     import torch
 
     return torch.cat([p.detach().reshape(-1) for p in small_model().parameters()]).numpy()
+
+
+def test_a_center_that_dies_before_anybody_joined_has_a_successor(pool: Pool) -> None:
+    config = Config.build({"algorithm": {"name": "easgd"}})
+    stage = Stage(pool, config, [])
+    try:
+        end_process(stage.hubs.centers[0])
+        stage.watch(partial(stage.was_told, "center_replaced"))
+        status: Any = ray.get(stage.hubs.centers[0].status.remote())
+        assert status.version.epoch == 2
+        assert stage.was_told("no_memory", 0)
+    finally:
+        stage.end()
 
 
 def test_children_go_on_in_the_memory_of_a_center_that_died(pool: Pool, tmp_path: Path) -> None:
