@@ -11,6 +11,9 @@ STAMP := .venv/installed-$(shell cat pyproject.toml constraints.txt | cksum | cu
 FAST := not cluster and not chaos and not slow and not gpu
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# uv leaves compiling to the first import; where that is kept from writing, every process of every
+# run compiles torch again: `import torch` 12.4 s instead of 6.5 s, an optimiser 27.5 s for 11.6 s.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help train test fast check lint format

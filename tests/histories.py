@@ -29,7 +29,7 @@ def run(histories: type[RuleBasedStateMachine], *, examples: int, steps: int) ->
         max_examples=examples,
         stateful_step_count=steps,
         deadline=None,
-        suppress_health_check=tuple(HealthCheck.__members__.values()),
+        suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(histories, settings=checks)
 
@@ -47,7 +47,7 @@ def fails_without(
         max_examples=examples,
         stateful_step_count=steps,
         deadline=None,
-        suppress_health_check=tuple(HealthCheck.__members__.values()),
+        suppress_health_check=list(HealthCheck),
         derandomize=True,
         database=None,
         phases=[Phase.generate],
