@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 
-from actors.center import Center, groups, take_memory
+from actors.center import Center, groups
 from actors.controller import Note
-from actors.hub_slice import HubSlice, HubStatus
+from actors.hub_slice import HubSlice, take_memory
+from actors.hub_status import HubStatus
 from actors.lifecycle import as_actor
 from actors.links import HubLink, Transport, find_in, open_link
 from actors.process import settle_in

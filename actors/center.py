@@ -13,29 +13,26 @@ from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING
 
-import numpy as np
 import ray
-import torch
 
-from actors.hub_slice import HubSlice, HubStatus, Published, PublishedCoded, joined
+from actors.hub_status import HubStatus, joined
 from actors.lifecycle import as_actor, beside_the_driver
 from actors.posts import center_name
-from actors.process import settle_in
-from actors.succession import Legacy
-from ray_easgd.hub import HubOptions
-from ray_easgd.link import Snapshot
-from ray_easgd.parameters import Slot
-from ray_easgd.progress import Progress
-from ray_easgd.protocol import Interval, PushHeader, PushReply, SnapshotHeader, WireFormat
-from ray_easgd.saved_hub import SavedHub
-from ray_easgd.shared_hub import Place, SharedHub
-from ray_easgd.trace import Record
-from ray_easgd.wire import warm_up
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # Ray imports this module wherever a handle arrives: without torch
+    import numpy as np
     from ray.actor import ActorProxy
 
+    from actors.hub_slice import HubSlice, Published, PublishedCoded
+    from actors.succession import Legacy
     from ray_easgd.codec import Coded
+    from ray_easgd.hub import HubOptions
+    from ray_easgd.parameters import Slot
+    from ray_easgd.progress import Progress
+    from ray_easgd.protocol import Interval, PushHeader, PushReply, SnapshotHeader, WireFormat
+    from ray_easgd.saved_hub import SavedHub
+    from ray_easgd.shared_hub import Place
+    from ray_easgd.trace import Record
 
 
 class Center:
@@ -51,9 +48,13 @@ class Center:
         fragments: int = 1,
         wire_format: WireFormat = "float32",
     ) -> None:
+        from actors.hub_slice import open_slices
+        from actors.process import settle_in
+        from ray_easgd.wire import warm_up
+
         settle_in()
         warm_up(wire_format)  # or the children's first exchanges would all be late
-        self._open(run, [HubSlice(SharedHub(options)) for _ in range(fragments)])
+        self._open(run, open_slices(options, fragments))
 
     def _open(self, run: str, slices: list[HubSlice]) -> None:
         self._run, self._slices = run, slices
@@ -65,9 +66,11 @@ class Center:
     @ray.method(concurrency_group="data")
     def begin(self, options: HubOptions) -> None:
         """Start over with new hubs: a process may serve several runs, one after another."""
+        from actors.hub_slice import open_slices
+
         for part in self._slices:
             part.close()
-        self._slices = [HubSlice(SharedHub(options)) for _ in self._slices]
+        self._slices = open_slices(options, len(self._slices))
 
     @ray.method(concurrency_group="control")
     def join(
@@ -147,8 +150,7 @@ class Center:
     @ray.method(concurrency_group="data")
     def push(self, header: PushHeader, d: np.ndarray | Coded, part: int) -> PushReply:
         """Apply one elastic difference, exactly once."""
-        payload = torch.from_numpy(d) if isinstance(d, np.ndarray) else d
-        return self._slices[part].push(header, payload)
+        return self._slices[part].push(header, d)
 
     @ray.method(concurrency_group="data")
     def pull(self, part: int) -> Published:
@@ -194,6 +196,7 @@ class Center:
 
         ``progress`` and ``steps``: what that had told of the data and the steps behind its vector.
         """
+        from actors.hub_slice import take_memory
         from ray_easgd.shared.segment import SharedMemoryUnavailable
 
         try:
@@ -215,10 +218,8 @@ class Center:
         *snapshots: tuple[SnapshotHeader, np.ndarray],
     ) -> str:
         """Go on from the newest snapshots that children held, one for each slice."""
-        held = zip(self._slices, snapshots, legacy.afar, strict=True)
-        for part, (header, vector), lives in held:
-            snapshot = Snapshot(header, torch.from_numpy(vector))
-            part.recover(snapshot, legacy.layout, lives, epoch=epoch, born=born)
+        for part, held, lives in zip(self._slices, snapshots, legacy.afar, strict=True):
+            part.recover(held, legacy.layout, lives, epoch=epoch, born=born)
         return ""
 
     @ray.method(concurrency_group="data")
@@ -228,19 +229,6 @@ class Center:
         samples = sum(header.samples for header, _ in parts)
         header = replace(parts[0][0], samples=samples)
         return header, [reference for _, references in parts for reference in references]
-
-
-def take_memory(legacy: Legacy, hubs: Sequence[SharedHub]) -> None:
-    """All slices of what a dead hub shared with the children of its node, or none.
-
-    Raises SharedMemoryUnavailable.
-    """
-    from ray_easgd.shared.segment import Segment
-
-    for address in legacy.addresses:
-        Segment.open(address).close()
-    for hub, address, lives in zip(hubs, legacy.addresses, legacy.lives, strict=True):
-        hub.take_over(address, legacy.layout, lives, born=legacy.youngest)
 
 
 def groups(num_children: int, fragments: int) -> dict[str, int]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
     from actors.controller import Controller
-    from actors.hub_slice import HubStatus
+    from actors.hub_status import HubStatus
 
 _MOST_LOSSES = 3
 

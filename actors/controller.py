@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
     from actors.center import Center
-    from actors.hub_slice import HubStatus
+    from actors.hub_status import HubStatus
 
 _ANSWER_S = 1.0
 

@@ -15,10 +15,10 @@ import numpy as np
 import ray
 import torch
 
+from actors.hub_status import HubStatus
 from ray_easgd.aggregator import Aggregator
 from ray_easgd.link import Snapshot
 from ray_easgd.parameters import Slot
-from ray_easgd.progress import Progress
 from ray_easgd.protocol import (
     Interval,
     PushHeader,
@@ -30,10 +30,11 @@ from ray_easgd.protocol import (
 from ray_easgd.saved_hub import SavedHub, resume, save
 from ray_easgd.shared_hub import Place, SharedHub
 from ray_easgd.trace import Record
-from ray_easgd.wire import Payload
 
 if TYPE_CHECKING:
-    from ray_easgd.codec import SharedBase
+    from actors.succession import Legacy
+    from ray_easgd.codec import Coded, SharedBase
+    from ray_easgd.hub import HubOptions
 
 _MEASURE_S = 0.4
 
@@ -53,51 +54,6 @@ class PublishedCoded:
     base: Version
     base_ref: list[Any]
     coded: list[Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HubStatus:
-    """A hub at a glance.
-
-    ``sharing``: children that exchange in its own memory; ``why_alone``: why one that asked to
-    does not. ``distance`` to its parent, and ``staleness`` of its pushes there. ``exchanges_per_s``
-    with its children, since it was last asked.
-    """
-
-    version: Version
-    steps: int
-    progress: Progress
-    children: dict[int, str]
-    moving_rate: float
-    duplicates: int
-    refused: int
-    snapshots: int
-    num_parameters: int
-    sharing: int = 0
-    why_alone: str = ""
-    distance: float = float("nan")
-    staleness: float = float("nan")
-    name: str = "center"
-    parent: str = ""
-    exchanges_per_s: float = float("nan")
-
-
-def joined(parts: Sequence[HubStatus]) -> HubStatus:
-    """The slices of one center at a glance: what they count together, and the first one's rest.
-
-    A push carries data once every slice has it, so an interval is in one slice's book.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    sizes = [p.num_parameters for p in parts]  # 0 until a child has joined
-    return replace(
-        parts[0],
-        progress=Progress.union(p.progress for p in parts),
-        duplicates=sum(p.duplicates for p in parts),
-        refused=sum(p.refused for p in parts),
-        snapshots=sum(p.snapshots for p in parts),
-        num_parameters=sum(sizes) if all(sizes) else 0,
-    )
 
 
 class HubSlice:
@@ -140,10 +96,11 @@ class HubSlice:
             self._moved.notify_all()
             return lives
 
-    def push(self, header: PushHeader, d: Payload) -> PushReply:
+    def push(self, header: PushHeader, d: np.ndarray | Coded) -> PushReply:
         """Apply one elastic difference, exactly once."""
+        payload = torch.from_numpy(d) if isinstance(d, np.ndarray) else d
         with self._moved:
-            reply = self.hub.apply(header, d)
+            reply = self.hub.apply(header, payload)
             self._moved.notify_all()
             return reply
 
@@ -181,7 +138,7 @@ class HubSlice:
 
     def recover(
         self,
-        snapshot: Snapshot,
+        held: tuple[SnapshotHeader, np.ndarray],
         layout: Sequence[Slot],
         lives: Mapping[int, str],
         *,
@@ -189,6 +146,8 @@ class HubSlice:
         born: int,
     ) -> None:
         """Take a lost hub's place, with these of its children; nobody has joined yet."""
+        header, vector = held
+        snapshot = Snapshot(header, torch.from_numpy(vector))
         with self._moved:
             self.hub.recover(snapshot, layout, lives, epoch=epoch, born=born)
 
@@ -303,3 +262,21 @@ class HubSlice:
             base_ref[:] = [ray.put(vector.numpy())]
             return PublishedCoded(header, out.base, base_ref[:], [])
         return PublishedCoded(header, out.base, base_ref[:], [ray.put(out.coded)])
+
+
+def open_slices(options: HubOptions, num: int) -> list[HubSlice]:
+    """The hubs of one center, nobody in them yet."""
+    return [HubSlice(SharedHub(options)) for _ in range(num)]
+
+
+def take_memory(legacy: Legacy, hubs: Sequence[SharedHub]) -> None:
+    """All slices of what a dead hub shared with the children of its node, or none.
+
+    Raises SharedMemoryUnavailable.
+    """
+    from ray_easgd.shared.segment import Segment
+
+    for address in legacy.addresses:
+        Segment.open(address).close()
+    for hub, address, lives in zip(hubs, legacy.addresses, legacy.lives, strict=True):
+        hub.take_over(address, legacy.layout, lives, born=legacy.youngest)

@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 from actors.aggregator import Post, start_aggregator
 from actors.centers import Centers, ChildrenOf, Kept, Tell
 from actors.cluster import answers, nodes_for_workers
-from actors.hub_slice import HubStatus
+from actors.hub_status import HubStatus
 from actors.lifecycle import beside_the_driver, end_process, on
 from actors.posts import Hub, center_name
 from actors.succession import Legacy, gather

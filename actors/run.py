@@ -14,7 +14,7 @@ from actors.controller import Note, start_controller
 from actors.draining import draining_nodes
 from actors.evaluator import Evaluation
 from actors.fleet import Fleet, explain
-from actors.hub_slice import joined
+from actors.hub_status import joined
 from actors.hubs import Hubs
 from actors.judge import Judge
 from actors.keeper import Keeper

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from actors.controller import Book, WorkerStatus
 from actors.evaluator import Evaluation
-from actors.hub_slice import HubStatus
+from actors.hub_status import HubStatus
 from ray_easgd.display import Progress, WorkerProgress
 from ray_easgd.display.tree import TreeNode
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError
 
-from actors.hub_slice import HubStatus, joined
+from actors.hub_status import HubStatus, joined
 from actors.runs import controller_of
 from actors.sight import hub_node, worker_node
 from ray_easgd.display.tree import TreeNode

@@ -373,3 +373,10 @@ def test_importing_the_package_imports_nothing_heavy(probe: dict[str, list[str]]
 def test_importing_every_module_of_the_library_leaves_ray_out(probe: dict[str, list[str]]) -> None:
     assert {"ray_easgd", "torch"} <= set(probe["full"])
     assert not {"ray", "actors"} & set(probe["full"])
+
+
+def test_who_holds_a_handle_of_the_center_needs_no_torch() -> None:
+    """Ray imports the module of an actor's class wherever its handle arrives."""
+    program = "import sys, actors.controller, actors.center; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
+    assert done.returncode == 0
