@@ -15,11 +15,13 @@ from actors.center import Center, groups
 from actors.controller import Note
 from actors.hub_slice import HubSlice, take_memory
 from actors.hub_status import HubStatus
+from actors.journaled import journaled, open_journal
 from actors.lifecycle import as_actor
 from actors.links import HubLink, Transport, find_in, open_link
 from actors.process import settle_in
 from actors.succession import Holding, Legacy, holdings, newest
 from ray_easgd.aggregator import Aggregator as AggregatorHub
+from ray_easgd.config import Config
 from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.errors import HubLost
 from ray_easgd.hub import HubOptions
@@ -45,6 +47,7 @@ class Post:
     run: str
     name: str
     life: int
+    config: Config
     options: HubOptions
     tie_options: ElasticOptions
     parent: Any
@@ -66,6 +69,7 @@ class Aggregator(Center):
             warm_up(wire_format)
         self._name, self._parent = post.name, post.parent_name
         self._reporter = HubReporter(post.controller, post.name)
+        self._journal = open_journal(post.config, post.name)
         self._links = [self._link(post, part) for part in range(post.fragments)]
         hubs = [self._hub(post, link) for link in self._links]
         self.has_memory = self._took_over(post, hubs)
@@ -108,6 +112,7 @@ class Aggregator(Center):
             can_share=post.tie_options.algorithm.in_place,
             hub_name=post.parent_name,
             find=find_in(post.controller, post.parent_name, post.parent_life),
+            kind=journaled(self._journal, post.config.seed),
         )
 
     def _hub(self, post: Post, link: HubLink) -> AggregatorHub:

@@ -79,7 +79,8 @@ class Book:
     """The lease book at a glance; ``opened`` is False until a worker has asked for data.
 
     ``remembers`` is False of a controller that died and has not been told what it knew; ``wanted``
-    is how many workers somebody has asked for since the run began.
+    is how many workers somebody has asked for since the run began, ``stopped`` whether somebody
+    has asked for its end.
     """
 
     opened: bool
@@ -90,6 +91,7 @@ class Book:
     batch_size: int = 0
     remembers: bool = True
     wanted: int | None = None
+    stopped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,6 +138,7 @@ class Controller:
         self._lock = Lock()
         self._book: LeaseBook | None = None
         self._wanted: int | None = None
+        self._stopped = False
         self._notes: list[Note] = []
         self._workers: dict[tuple[str, int], WorkerStatus] = {}
         self._gone: set[tuple[str, int]] = set()
@@ -166,7 +169,8 @@ class Controller:
                 self._posts.put(hub)
             self._workers = {(w.name, w.life): w for w in memory.workers}
             self._posts.workers = {w.name: w.hub for w in memory.workers if w.hub}
-            self._wanted, book = memory.book.wanted, memory.book
+            book = memory.book
+            self._wanted, self._stopped = book.wanted, book.stopped
             if book.opened:
                 self._open(book.num_samples, book.batch_size, book.total)
                 assert self._book is not None
@@ -273,6 +277,12 @@ class Controller:
             self._wanted = workers
 
     @ray.method(concurrency_group="control")
+    def stop(self) -> None:
+        """The run is to end now; the driver sees to it."""
+        with self._lock:
+            self._stopped = True
+
+    @ray.method(concurrency_group="control")
     def seen(self) -> Progress | None:
         """The data that the center has, by its newest word."""
         with self._lock:
@@ -296,7 +306,7 @@ class Controller:
     def _at_a_glance(self) -> Book:
         book, knows = self._book, self._remembers.is_set()
         if book is None:
-            return Book(opened=False, remembers=knows, wanted=self._wanted)
+            return Book(opened=False, remembers=knows, wanted=self._wanted, stopped=self._stopped)
         return Book(
             opened=True,
             done=book.done,
@@ -306,6 +316,7 @@ class Controller:
             batch_size=book.batch_size,
             remembers=knows,
             wanted=self._wanted,
+            stopped=self._stopped,
         )
 
     def _look(self) -> None:

@@ -195,6 +195,7 @@ class Hubs:
             run=self.run,
             name=spot.name,
             life=life,
+            config=config,
             options=hub_options(config, self.algorithm, spot.depth, traced=self.traced),
             tie_options=tie_options(
                 config, self.algorithm, spot.depth - 1, traced=self.traced, is_worker=False

@@ -74,17 +74,19 @@ def open_link(
     can_share: bool = True,
     hub_name: str = "center",
     find: Find | None = None,
+    kind: Callable[..., HubLink] | None = None,
 ) -> HubLink:
     """An edge to slice ``part`` of a hub, by the transport that suits where the two are.
 
     ``can_share``: whether the method, and where ``x`` lies, allow exchanges in the hub's memory.
     ``find`` waits for the successor of a hub that died; without it the hub's end is an error.
+    ``kind``: an edge that does something beside.
     """
     near = None
     if can_share and transport != "object_store":
         near = ray.get_runtime_context().get_node_id()
     must_share = transport == "shared_memory"
-    return HubLink(
+    return (kind or HubLink)(
         hub,
         child,
         part,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
     from actors.controller import Controller
+    from ray_easgd.journal import Journal
 
 _REPORT_EVERY_S = 0.5
 _RECENT = 8  # leases; the one before last is trained on and on its way to the hub
@@ -81,6 +82,7 @@ class ControllerReporter:
     device: str
     hub: str = ""
     session: Session | None = None
+    journal: Journal | None = None
     _notes: list[Note] = field(default_factory=list)
     _latest: dict[str, float] = field(default_factory=dict)
     _sent_at: float = 0.0
@@ -98,6 +100,8 @@ class ControllerReporter:
 
     def stepped(self) -> None:
         """A step was taken: the driver hears of it, also where exchanges are far apart."""
+        if self.journal is not None and self.session is not None and self.session.tie is not None:
+            self.journal.stepped(self.session.tie.clock)
         self._send_if_due(time.time())
 
     def metrics(self, values: Mapping[str, float], *, step: int) -> None:

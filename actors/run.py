@@ -198,7 +198,7 @@ class Run:
     def _over(self) -> bool:
         """Whether the run has reached what ends it."""
         stop, sight = self.config.stop, self.sight
-        if self.fleet.is_over or self._all_seen:
+        if self.fleet.is_over or self._all_seen or sight.book.stopped:
             return True
         if stop.seconds is not None and self._training_s() >= stop.seconds:
             return True

@@ -36,6 +36,13 @@ def scale(run: str | None, workers: int, address: str | None) -> str:
         return name
 
 
+def stop(run: str | None, address: str | None) -> str:
+    """Let a run end now, with a last exchange of each worker and a checkpoint; its name."""
+    with controller_of(run, address) as (name, controller):
+        ray.get(controller.stop.remote())
+        return name
+
+
 def _running() -> Iterator[tuple[str, str]]:
     """The names of the runs on this cluster, and the namespace of each."""
     named: list[Any] = ray.util.list_named_actors(all_namespaces=True)

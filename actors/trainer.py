@@ -225,7 +225,8 @@ def _carry_out(run: Run) -> Result:
         checkpoint = run.save()
     finally:
         run.end()
-    status = "interrupted" if interrupt else "failed" if error else "finished"
+    ended = "stopped" if run.sight.book.stopped else "finished"
+    status = "interrupted" if interrupt else "failed" if error else ended
     result = _finish(run, checkpoint, error, status=status)
     if interrupt is not None:
         raise interrupt

@@ -17,6 +17,7 @@ import ray
 import torch
 
 from actors.controller import WorkerStatus
+from actors.journaled import journaled, open_journal
 from actors.lifecycle import as_actor
 from actors.links import HubLink, find_in, open_link
 from actors.ports import ControllerReporter, LeaseFeed
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from actors.center import Center
     from actors.controller import Controller
+    from ray_easgd.journal import Journal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,8 @@ class Worker:
             make_local_step(model.parameters(), config)
         else:
             torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # imports more than it seems
+        if (journal := open_journal(config, self._name)) is not None:
+            journal.write("ready")
 
     @ray.method(concurrency_group="train")
     def run(self, seat: Seat) -> WorkerStatus:
@@ -122,7 +126,8 @@ class Worker:
         torch.manual_seed(worker_seed(seat.config.seed, seat.index, seat.life))
         hubs, hub = self._hubs(seat)
         reporter.hub = hub.name if hub else ""
-        links = self._links = open_links(seat, device, hubs)
+        journal = reporter.journal = open_journal(seat.config, seat.name)
+        links = self._links = open_links(seat, device, hubs, journal)
         leases = self._leases = LeaseFeed(seat.controller, seat.name)
         session = Session(
             name=seat.name,
@@ -190,7 +195,9 @@ class Worker:
         }
 
 
-def open_links(seat: Seat, device: torch.device, hubs: tuple[Hub, ...]) -> list[HubLink]:
+def open_links(
+    seat: Seat, device: torch.device, hubs: tuple[Hub, ...], journal: Journal | None = None
+) -> list[HubLink]:
     """An edge for each slice of the vector, shard by shard.
 
     A replay follows vectors that were sent, so a traced run exchanges nothing in place.
@@ -207,6 +214,7 @@ def open_links(seat: Seat, device: torch.device, hubs: tuple[Hub, ...]) -> list[
             can_share=algorithm.in_place and (on_cpu or algorithm.exchange.elastic),
             hub_name=hub.name,
             find=find_in(seat.controller, hub.name, hub.life),
+            kind=journaled(journal, seat.config.seed),
         )
         for hub in hubs
         for part in range(section.fragments)

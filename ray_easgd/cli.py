@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from ray_easgd.benchmarks_cli import benchmark
+from ray_easgd.chaos_cli import chaos
 from ray_easgd.errors import BadInput, EasgdError
 from ray_easgd.notices_cli import watch_notices
 from ray_easgd.reproduce_cli import reproduce
@@ -154,6 +155,21 @@ def scale(run: str, workers: int, address: str | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("run", required=False)
+@click.option("--address", help="Of the Ray cluster; default: the one on this machine.")
+@json_option
+def stop(run: str | None, address: str | None, as_json: bool) -> None:
+    """End a run that is going on, or the only one: it is tested, saved, and can be resumed."""
+    from ray_easgd.seam import actors_module
+
+    name = actors_module("runs").stop(run, address)
+    if as_json:
+        click.echo(dumps({"run": name}))
+    else:
+        click.echo(f"{name} ends now; the same command with run.name={name} goes on with it")
+
+
+@main.command()
 @json_option
 def methods(as_json: bool) -> None:
     """List the algorithms: what each is, and whom its workers wait for."""
@@ -281,6 +297,7 @@ def _print(table: Any) -> None:
 
 main.add_command(watch_notices)
 main.add_command(benchmark)
+main.add_command(chaos)
 main.add_command(reproduce)
 benchmark.result_callback()(lambda ended: _show_result(*ended))
 

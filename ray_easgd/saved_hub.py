@@ -7,7 +7,7 @@ resume(another, saved, layout)      # nobody has joined it yet
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +29,7 @@ class SavedHub:
 
     ``state`` is what its center step remembers, ``living`` the lives that it remembers for, and
     ``born`` how many there were. ``judged``: the average to be tested, where there is one.
+    ``applied``: the last push of each life that the vector contains, for who audits it.
     """
 
     vector: NDArray[np.float32]
@@ -39,6 +40,7 @@ class SavedHub:
     born: int
     state: Mapping[str, NDArray[Any]]
     judged: NDArray[np.float32] | None = None
+    applied: Mapping[int, int] = field(default_factory=dict)
 
     def as_record(self) -> dict[str, Any]:
         """All but the arrays, of JSON's types."""
@@ -48,6 +50,7 @@ class SavedHub:
             "progress": self.progress.as_record(),
             "living": list(self.living),
             "born": self.born,
+            "applied": {str(life): sequence for life, sequence in self.applied.items()},
         }
 
     @classmethod
@@ -67,6 +70,7 @@ class SavedHub:
             living=tuple(record["living"]),
             born=record["born"],
             state=state,
+            applied={int(life): sequence for life, sequence in record["applied"].items()},
         )
 
 
@@ -83,6 +87,7 @@ def save(hub: Hub) -> SavedHub:
         born=hub.born,
         state={name: value.detach().cpu().numpy().copy() for name, value in hub.state.items()},
         judged=None if judged is hub.vector or judged is None else judged.numpy().copy(),
+        applied=snapshot.header.applied,
     )
 
 

@@ -317,6 +317,10 @@ class RunSection(Section):
         default=3, description="checkpoints that are kept, the newest; and the best one"
     )
 
+    journal: str | None = Field(
+        default=None, description="a folder of this machine for each process to keep a journal in"
+    )
+
     @field_validator("name", mode="before")
     @classmethod
     def _a_number_is_a_name_too(cls, value: Any) -> Any:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from actors.draining import drain_node
-from actors.lifecycle import on
+from actors.local_nodes import LocalNode, one_more_node
 from ray_easgd import ElasticTrainer, session
 from ray_easgd.display import Progress, Silence
 from ray_easgd.run_folder import RunFolder
@@ -33,90 +28,11 @@ pytestmark = [
 SAMPLES = 4096
 
 
-@dataclass
-class Node:
-    """A second node on this machine, with a label."""
-
-    process: subprocess.Popen[bytes]
-    id: str = ""
-
-    def kill(self) -> None:
-        """All its processes at once, as when the power goes. Harmless when repeated."""
-        if self.process.poll() is not None:
-            return
-        for pid in family(self.process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.wait()
-
-
-def family(pid: int) -> list[int]:
-    """A process and all below it."""
-    found = [pid]
-    for one in found:
-        for tasks in Path(f"/proc/{one}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                found += map(int, tasks.read_text().split())
-    return found
-
-
-def meet(new: str, *, here: str) -> None:
-    """Wait until both nodes know each other."""
-
-    @ray.remote(num_cpus=0)
-    def where() -> str:
-        return str(ray.get_runtime_context().get_node_id())
-
-    @ray.remote(num_cpus=0)
-    def back() -> str:
-        return str(ray.get(there(where, here)))
-
-    def there(task: Any, node: str) -> Any:
-        return task.options(scheduling_strategy=on(node)).remote()
-
-    assert ray.get(there(where, new)) == new
-    assert ray.get(there(back, new)) == here
-
-
 @pytest.fixture(params=[1])
-def node(cluster: None, request: pytest.FixtureRequest) -> Iterator[Node]:
+def node(cluster: None, request: pytest.FixtureRequest) -> Iterator[LocalNode]:
     """With so many CPUs as the parameter says."""
-    before = {n["NodeID"] for n in ray.nodes()}
-    ray_itself = Path(sys.executable).with_name("ray")
-    address = ray.get_runtime_context().gcs_address
-    words = [f"--num-cpus={request.param}", "--labels=zone=b", "--block", f"--address={address}"]
-    for _ in range(_TRIES):
-        with subprocess.Popen(
-            [ray_itself, "start", *words],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as process:
-            made = Node(process)
-            try:
-                if new := joined(process, before):
-                    (made.id,) = new
-                    meet(made.id, here=ray.get_runtime_context().get_node_id())
-                    yield made
-                    return
-            finally:
-                made.kill()
-    raise AssertionError("the node did not start")
-
-
-_TRIES = 3  # `ray start` gives up after 30 seconds, which a busy machine may need
-
-
-def joined(process: subprocess.Popen[bytes], before: set[str]) -> set[str]:
-    """Wait until there is a new node; empty where `ray start` has given up.
-
-    It needs the processor itself: who only asks and asks would take it away.
-    """
-    while not (new := {n["NodeID"] for n in ray.nodes() if n["Alive"]} - before):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.2)
-            return set()
-    return new
+    with one_more_node(request.param, labels=["zone=b"]) as made:
+        yield made
 
 
 @dataclass
@@ -126,7 +42,7 @@ class Blackout(Silence):
     ``flag`` is a file that the workers look for.
     """
 
-    node: Node
+    node: LocalNode
     flag: Path
     killed_s: float = 0.0
     replaced: list[str] = field(default_factory=list)
@@ -169,7 +85,7 @@ def loop(config: dict[str, Any]) -> None:
 
 
 def test_children_elsewhere_go_on_while_an_aggregators_node_is_gone(
-    node: Node, storage: dict[str, Any], tmp_path: Path
+    node: LocalNode, storage: dict[str, Any], tmp_path: Path
 ) -> None:
     flag = tmp_path / "enough"
     upper = {"fan_out": 2, "period": 8, "placement": "zone"}  # both of them on the node that dies
@@ -208,7 +124,7 @@ def test_children_elsewhere_go_on_while_an_aggregators_node_is_gone(
 
 @pytest.mark.parametrize("node", [16], indirect=True)
 def test_workers_leave_a_node_that_drains_and_are_replaced_elsewhere(
-    node: Node, storage: dict[str, Any]
+    node: LocalNode, storage: dict[str, Any]
 ) -> None:
     """With 5 of 16 CPUs each, Ray puts one at least where less is in use."""
     result, _ = fit(

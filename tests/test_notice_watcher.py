@@ -11,16 +11,17 @@ import ray
 
 from actors.draining import drain_node, draining_nodes
 from actors.lifecycle import on
+from actors.local_nodes import LocalNode
 from actors.notice_watcher import Drained, drain_on_notice
 from ray_easgd.errors import BadCluster
 from ray_easgd.notices import Aws, Watch
 from tests.metadata_service import ACTION, standing
-from tests.test_node_loss import Node, node  # noqa: F401 (a fixture is used by its name)
+from tests.test_node_loss import node  # noqa: F401 (a fixture is used by its name)
 
 pytestmark = pytest.mark.cluster
 
 
-def test_a_notice_drains_the_node_that_it_comes_to(node: Node) -> None:  # noqa: F811
+def test_a_notice_drains_the_node_that_it_comes_to(node: LocalNode) -> None:  # noqa: F811
     there = node.id
 
     @ray.remote(num_cpus=1)
