@@ -54,6 +54,7 @@ class Tormentor:
         num_workers: int,
         num_cpus: float,
         stop_s: float,
+        has_spares: bool,
         stops: bool,
         seed: int,
         tell: Callable[[str], None],
@@ -63,7 +64,7 @@ class Tormentor:
         self.doubled: list[str] = []
         self._run, self._plan, self._journals, self._nodes = run, plan, journals, nodes
         self._wanted, self._num_cpus, self._stop_s = num_workers, num_cpus, stop_s
-        self._stops = stops
+        self._has_spares, self._stops = has_spares, stops
         self._chance, self._tell = random.Random(seed), tell
         self._struck_at = 0.0
         self._over = threading.Event()
@@ -84,7 +85,7 @@ class Tormentor:
         try:
             self._wait(lambda: self._are_all_back(0.0), "the run did not get under way")
             for kind in self._plan:
-                self._wait(self._has_spare, "no spare got ready")
+                self._wait(self._is_spare_ready, "no spare got ready")
                 self._inflict(kind)
             if self._stops:
                 ray.get(self._controller().stop.remote())
@@ -219,8 +220,9 @@ class Tormentor:
     def _push_again(self, joined: Entry, ahead: int, outcomes: list[str]) -> None:
         census, values = self._census(), joined.values
         hubs = {"center": census.centers[0], **{hub.name: hub.handle for hub in census.hubs}}
-        if (hub := hubs.get(values["hub"])) is None:
-            return
+        begun = [e.at for e in self._entries("joined") if e.who == values["hub"]]
+        if (hub := hubs.get(values["hub"])) is None or max(begun, default=0.0) > joined.at:
+            return  # another process holds that name: what was sent to the old one is lost with it
         life = values["life"]
         try:
             if ahead:  # its end has to be known there, or it is not late
@@ -251,8 +253,10 @@ class Tormentor:
     def _workers(self) -> list[Process]:
         return self._living("worker")
 
-    def _has_spare(self) -> bool:
+    def _is_spare_ready(self) -> bool:
         """Whether a process with its imports done waits for a seat: a run has one, mostly."""
+        if not self._has_spares:
+            return True
         seated = {pid for _, pid in self._workers()}
         return any(pid not in seated for _, pid in self._living("spare"))
 

@@ -29,6 +29,7 @@ from ray_easgd.config import Config
 from ray_easgd.edges import tie_options
 from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.loop import make_local_step, train_task
+from ray_easgd.pacer import Pacer
 from ray_easgd.protocol import Interval, SnapshotHeader
 from ray_easgd.session import RunEnded, Session, use, worker_seed
 from ray_easgd.task import Task
@@ -142,6 +143,7 @@ class Worker:
             batch_size=seat.config.batch_size,
             ended=self._ended,
             traced=seat.traced,
+            pacer=Pacer(rate) if (rate := seat.config.fleet.steps_per_s) else None,
         )
         reporter.session = session
         try:

@@ -23,7 +23,7 @@ from ray_easgd.seam import actors_module
 @click.option(
     "--rounds",
     type=click.IntRange(1),
-    default=2,
+    default=1,
     show_default=True,
     help="How often each fault is put in.",
 )
@@ -33,6 +33,12 @@ from ray_easgd.seam import actors_module
     default=5.0,
     show_default=True,
     help="Seconds that a stopped worker is stopped.",
+)
+@click.option(
+    "--compare/--alone",
+    default=True,
+    show_default=True,
+    help="Whether to train once more undisturbed, and compare the accuracies.",
 )
 @click.option(
     "--tolerance",
@@ -48,6 +54,7 @@ def chaos(
     faults: tuple[str, ...],
     rounds: int,
     stop_s: float,
+    compare: bool,
     tolerance: float,
     as_json: bool,
 ) -> None:
@@ -70,7 +77,11 @@ def chaos(
     config = Config.load(path, [word for word in words if "=" in word])
     module = actors_module("chaos")
     options = module.ChaosOptions(
-        kinds=faults or KINDS, rounds=rounds, stop_s=stop_s, tolerance=tolerance
+        kinds=faults or KINDS,
+        rounds=rounds,
+        stop_s=stop_s,
+        compare=compare,
+        tolerance=tolerance,
     )
     verdict = module.run_chaos(config, options, tell=lambda line: click.echo(line, err=True))
     _show(verdict, as_json=as_json)

@@ -120,6 +120,9 @@ class FleetSection(Section):
         default=None, description="fractions allowed; default 1 where the cluster has GPUs, else 0"
     )
     cpus_per_worker: Annotated[float, Field(ge=0)] = 1.0
+    steps_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="hold each worker to so many steps a second, for a trial"
+    )
 
     @field_validator("workers")
     @classmethod

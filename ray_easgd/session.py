@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from ray_easgd.algorithms.steps import LocalStep, TorchStep
 from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.link import Link
+from ray_easgd.pacer import Pacer
 from ray_easgd.parameters import ParameterVector
 from ray_easgd.ports import Reporter
 from ray_easgd.progress import merge
@@ -89,6 +90,7 @@ class Session:
     batch_size: int = 32
     ended: Event = field(default_factory=Event)
     traced: bool = False
+    pacer: Pacer | None = None
     tie: Slices | None = None
     samples: int = 0
     _epochs: int = 0
@@ -189,6 +191,8 @@ class SessionElastic(Slices):
         super().step(loss)
         self.settle()
         self._session.reporter.stepped()
+        if self._session.pacer is not None:
+            self._session.pacer.wait(self._session.ended)
         if self._session.ended.is_set():
             raise RunEnded
 
