@@ -22,6 +22,7 @@ from ray_easgd.config import Config
 from ray_easgd.display import Display, make_display
 from ray_easgd.errors import BadConfig, BadStorage, Superseded, TrainingFailedError
 from ray_easgd.loop import make_local_step, resolve, resolve_exchange
+from ray_easgd.planner.plan import check
 from ray_easgd.recipe import algorithm_of, refuse_what_differs_on_the_wire
 from ray_easgd.report import write_report
 from ray_easgd.result import Result
@@ -89,8 +90,11 @@ class ElasticTrainer:
         display: Display | None = None,
         began_at: float | None = None,
         trace: str | None = None,
+        force: bool = False,
     ) -> Result:
         """Train until the run ends by its own rule. ``trace`` names a file to record it in.
+
+        What is surely not stable is refused, unless by ``force``.
 
         Raises BadInput before anything has started, TrainingFailedError (with ``.result``) for
         what goes wrong later. Leaves no process behind, also on an exception or Ctrl-C.
@@ -105,6 +109,7 @@ class ElasticTrainer:
                 config = _updated(config, "fleet", workers=num_workers)
             config = with_default_tree(config, algorithm, num_workers)
             refuse_unknown_placement(config)
+            doubt = None if force else check(config, num_workers)
             name = config.run.name or _fresh_name(config)
             config = _updated(config, "run", name=name)
             with display or make_display() as shown, _folder(config) as folder:
@@ -114,6 +119,8 @@ class ElasticTrainer:
                         "another run.name, to train on raise what stops it."
                     )
                     return ended
+                if doubt:
+                    shown.event(doubt)
                 return self._train(config, num_workers, folder, shown, began_at, trace)
 
     def _train(

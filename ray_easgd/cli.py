@@ -19,6 +19,7 @@ from ray_easgd.benchmarks_cli import benchmark
 from ray_easgd.chaos_cli import chaos
 from ray_easgd.errors import BadInput, EasgdError
 from ray_easgd.notices_cli import watch_notices
+from ray_easgd.plan_cli import plan
 from ray_easgd.reproduce_cli import reproduce
 from ray_easgd.strict_json import dumps
 from ray_easgd.version import __version__
@@ -62,8 +63,9 @@ def main() -> None:
 @click.option(
     "--trace", metavar="FILE", help="Record what shaped the center, for simulate --replay."
 )
+@click.option("--force", is_flag=True, help="Train also what is surely not stable.")
 @json_option
-def train(words: tuple[str, ...], trace: str | None, as_json: bool) -> None:
+def train(words: tuple[str, ...], trace: str | None, force: bool, as_json: bool) -> None:
     """Train a model; without arguments EAMSGD on the digits.
 
     KEY=VALUE sets any key of the configuration, as in fleet.workers=4 or data=fashion_mnist, and
@@ -81,7 +83,7 @@ def train(words: tuple[str, ...], trace: str | None, as_json: bool) -> None:
     config = Config.load(*_split(words))
     signal.signal(signal.SIGTERM, _as_interrupt)  # how a Ray job is asked to stop
     trainer = actors_module("trainer").ElasticTrainer(config=config)
-    metrics = trainer.fit(began_at=_BEGAN_AT, trace=trace).metrics
+    metrics = trainer.fit(began_at=_BEGAN_AT, trace=trace, force=force).metrics
     _show_result(metrics, as_json)
 
 
@@ -298,6 +300,7 @@ def _print(table: Any) -> None:
 main.add_command(watch_notices)
 main.add_command(benchmark)
 main.add_command(chaos)
+main.add_command(plan)
 main.add_command(reproduce)
 benchmark.result_callback()(lambda ended: _show_result(*ended))
 

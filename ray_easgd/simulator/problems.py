@@ -55,6 +55,22 @@ class Quadratic:
         return _second_moment(x, self.h)
 
 
+@dataclass(frozen=True)
+class Spectrum:
+    """``F(x) = sum h_k x_k^2 / 2`` without noise: one coordinate for each curvature ``h_k``."""
+
+    curvatures: tuple[float, ...]
+
+    def start(self) -> Tensor:
+        return torch.ones(len(self.curvatures), dtype=torch.float64)
+
+    def gradient(self, x: Tensor, noise: torch.Generator) -> Tensor:
+        return torch.tensor(self.curvatures, dtype=x.dtype) * x
+
+    def value(self, x: Tensor) -> dict[str, float]:
+        return {"loss": float((torch.tensor(self.curvatures) * x.square()).sum()) / 2.0}
+
+
 @dataclass(frozen=True, kw_only=True)
 class GammaQuadratic:
     """Gradient ``xi x`` with ``xi ~ Gamma(shape lam, rate om)`` (mathematics.md, 3.5).

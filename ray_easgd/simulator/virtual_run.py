@@ -50,13 +50,16 @@ def simulate(
     return _run(config, tell, trace) | {"wall_s": time.perf_counter() - began}
 
 
-def make_simulation(config: Config) -> Simulation:
-    """The virtual fleet that a configuration describes, its faults still to come."""
+def make_simulation(config: Config, problem: Problem | None = None) -> Simulation:
+    """The virtual fleet that a configuration describes, its faults still to come.
+
+    ``problem`` takes the place of the one it names.
+    """
     algorithm = algorithm_of(config)
     config = resolve(config)
     section, sim = config.algorithm, config.simulator
     simulation = Simulation(
-        make_problem(config),
+        problem or make_problem(config),
         algorithm,
         num_workers=_num_workers(config, algorithm),
         lr=config.optimizer.lr or algorithm.lr,

@@ -1,0 +1,214 @@
+"""The planner: its verdicts against long runs, its measurements against what is known exactly."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ray_easgd.algorithms import METHODS
+from ray_easgd.cli import main
+from ray_easgd.config import Config
+from ray_easgd.errors import BadConfig, Diverged
+from ray_easgd.planner.plan import Setting, check, plan
+from ray_easgd.planner.probe import largest_curvature
+from ray_easgd.planner.stability import stability
+from ray_easgd.simulator.virtual_run import make_simulation
+
+NUM = 40  # of configurations; 200 of them take some minutes
+CYCLES = 150
+KNOWN = Setting(num_parameters=1000, step_s=0.01, memcpy_s=1e-6, curvature=1.0, workers=4)
+
+
+def drawn(seed: int) -> tuple[Config, float]:
+    """A random configuration of any method, flat or a tree, on ``h x^2 / 2``; and its ``h``."""
+    chance = random.Random(seed)
+    name = chance.choice(sorted(METHODS))
+    method, h = METHODS[name], chance.choice([0.5, 1.0, 3.0])
+    algorithm: dict[str, Any] = {"name": name}
+    values: dict[str, Any] = {
+        "algorithm": algorithm,
+        "seed": seed,
+        "optimizer": {"lr": math.exp(chance.uniform(math.log(0.02), math.log(3.0))) / h},
+        "fleet": {"workers": 1 if method.sequential else chance.randint(1, 5)},
+        "simulator": {
+            "problem": "quadratic",
+            "h": h,
+            "sigma": 0.0,
+            "latency_s": chance.choice([0.0, 0.0, 0.4, 2.0]),
+        },
+    }
+    if chance.random() < 0.3 and not method.sequential and method.rounds == "none":
+        levels = [{"fan_out": 2, "period": 4}, {"fan_out": 2, "period": chance.choice([1, 2, 4])}]
+        values["topology"], values["fleet"] = {"levels": levels}, {"workers": 4}
+    elif not method.sequential:
+        algorithm["period"] = chance.choice([1, 2, 4, 8])
+        if method.exchange.elastic and name != "two_rate" and chance.random() < 0.4:
+            algorithm["moving_rate"] = chance.choice([0.05, 0.3, 0.7, 1.2])
+    return Config.build(values), h
+
+
+def in_the_long_run(config: Config) -> str:
+    """What becomes of the fleet itself, from workers that are apart."""
+    simulation = make_simulation(config)
+    chance = torch.Generator().manual_seed(config.seed + 1)
+    for worker in simulation.workers:
+        worker.x.add_(torch.randn(worker.x.shape, generator=chance))
+    levels = config.topology.levels
+    period = levels[-1].up if levels else config.algorithm.period or simulation.algorithm.period
+    assert period is not None
+    try:
+        for _ in range(CYCLES):
+            simulation.run(steps=period * simulation.num_workers)
+            sizes = [float(w.x.abs().max()) for w in simulation.workers]
+            if not max(sizes) < 1e6:
+                return "diverges"
+    except Diverged:
+        return "diverges"
+    return "converges" if max(*sizes, float(simulation.center.abs().max())) < 1e-2 else "neither"
+
+
+@pytest.mark.slow
+def test_verdicts_agree_with_what_the_simulator_does() -> None:
+    unknown, wrong, judged = 0, [], 0
+    for seed in range(NUM):
+        config, h = drawn(seed)
+        try:
+            found = stability(config, h)
+            ends = in_the_long_run(config)
+        except BadConfig:
+            continue  # refused by name, a tree that swings for one
+        if abs(found.margin) < 0.02:
+            continue  # at the boundary
+        judged += 1
+        unknown += found.verdict == "unknown"
+        if (found.verdict, ends) in {("stable", "diverges"), ("unstable", "converges")}:
+            wrong.append((seed, config.algorithm.name, found, ends))
+    assert wrong == []
+    assert judged > NUM / 2
+    assert unknown <= judged / 10
+
+
+@pytest.mark.parametrize(
+    ("lr", "verdict"), [(0.5, "stable"), (1.9, "stable"), (2.1, "unstable"), (4.0, "unstable")]
+)
+def test_one_worker_alone_has_gradient_descents_own_bound(lr: float, verdict: str) -> None:
+    config = Config.build({"algorithm": {"name": "sgd"}, "optimizer": {"lr": lr}})
+    assert stability(config, 1.0).verdict == verdict
+
+
+def test_a_step_that_is_not_linear_is_not_judged() -> None:
+    config = Config.build({"algorithm": {"name": "easgd"}, "optimizer": {"name": "Adam"}})
+    found = stability(config, 1.0)
+    assert (found.verdict, "Adam" in found.reason) == ("unknown", True)
+
+
+def test_the_curvature_of_a_linear_model_is_found() -> None:
+    inputs = torch.randn(200, 6, generator=torch.Generator().manual_seed(1)) * torch.arange(1, 7)
+    weight = torch.zeros(6, requires_grad=True)
+    hessian = 2.0 * inputs.T @ inputs / len(inputs)
+    expected = float(torch.linalg.eigvalsh(hessian)[-1])
+    found = largest_curvature(lambda: (inputs @ weight - 1.0).square().mean(), [weight])
+    assert found == pytest.approx(expected, rel=1e-2)
+
+
+@given(
+    st.floats(1e-6, 1.0),
+    st.floats(1.0, 50.0),
+    st.integers(1, 64),
+    st.integers(1, 4),
+    st.sampled_from([0.1, 1.0, 10.0]),
+)
+def test_what_costs_more_is_done_less_often(
+    memcpy_s: float, factor: float, workers: int, nodes: int, gbit: float
+) -> None:
+    from ray_easgd.planner.plan import _period
+
+    given_ = Setting(
+        num_parameters=10_000,
+        step_s=0.01,
+        memcpy_s=memcpy_s,
+        curvature=None,
+        workers=workers,
+        nodes=nodes,
+        gbit=gbit,
+    )
+    dearer = Setting(
+        num_parameters=10_000,
+        step_s=0.01,
+        memcpy_s=memcpy_s * factor,
+        curvature=None,
+        workers=workers,
+        nodes=nodes,
+        gbit=gbit / factor,
+    )
+    period, reasons = _period(given_)
+    assert period <= _period(dearer)[0]
+    assert period & (period - 1) == 0
+    assert reasons
+
+
+def test_several_nodes_get_a_tree_that_their_lines_bear() -> None:
+    setting = Setting(
+        num_parameters=25_000_000,
+        step_s=0.2,
+        memcpy_s=0.02,
+        curvature=20.0,
+        workers=4,
+        nodes=2,
+        gbit=1.0,
+    )
+    found = plan(Config.build({"algorithm": {"name": "easgd"}, "optimizer": {"lr": 0.05}}), setting)
+    upper, lower = found["topology"]
+    assert (upper["fan_out"], lower["fan_out"]) == (2, 2)
+    seconds = upper["period"] / lower["fan_out"] * lower["period"] * setting.step_s
+    assert 64 * setting.num_parameters / 1e9 <= 0.5 * seconds
+    assert found["recommended_verdict"] == "stable"
+
+
+def test_a_rate_that_does_not_hold_is_replaced_by_one_that_does() -> None:
+    config = Config.build(
+        {"algorithm": {"name": "easgd_sync", "moving_rate": 0.9}, "optimizer": {"lr": 0.5}}
+    )
+    found = plan(config, KNOWN)
+    assert (found["verdict"], found["recommended_verdict"]) == ("unstable", "stable")
+    assert 0 < found["moving_rate"] < 0.5
+
+
+def test_a_learning_rate_that_no_moving_rate_saves_is_said_to_be_that() -> None:
+    config = Config.build({"algorithm": {"name": "easgd"}, "optimizer": {"lr": 5.0}})
+    found = plan(config, KNOWN)
+    assert found["recommended_verdict"] == "unstable"
+    assert any("lower optimizer.lr" in reason for reason in found["reasons"])
+
+
+def test_memory_is_stated() -> None:
+    config = Config.build({"algorithm": {"name": "easgd"}, "optimizer": {"lr": 0.1}})
+    found = plan(config, KNOWN)
+    assert found["worker_bytes"] == 2 * 4 * 1000, "parameters and gradients"
+    assert found["hub_bytes"] == 2 * 4 * 1000, "the center and a snapshot"
+
+
+def test_averaging_that_swings_is_refused_before_anything_starts() -> None:
+    config = Config.build({"algorithm": {"name": "easgd_sync", "moving_rate": 0.9}})
+    with pytest.raises(BadConfig, match="swings ever wider"):
+        check(config, 4)
+    assert check(config, 1) == "", "alone it holds"
+    assert check(Config.build({"algorithm": {"name": "easgd_sync"}}), 4) == ""
+
+
+def test_the_command_answers_for_a_quadratic_without_measuring() -> None:
+    words = ["plan", "simulator.problem=quadratic", "simulator.h=2", "optimizer.lr=0.1", "--json"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["verdict"] == "stable"
+    asked = ("margin", "period", "moving_rate", "topology", "bytes_per_sample", "reasons")
+    assert all(found[key] is not None for key in asked)
