@@ -141,6 +141,7 @@ def _verdict(
         "samples_repeated": metrics["samples_repeated"],
         "samples_missed": metrics["samples_missed"],
         "step_rate_ratio": after.step_rate_ratio,
+        "step_gap_ratio": after.step_gap_ratio,
         "replacement_first_step_s": after.replacement_first_step_s,
         "exchange_gap_s": after.exchange_gap_s,
         "test_accuracy": metrics["test_accuracy"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -25,6 +25,8 @@ _LONG_S = 1.0  # who does not step for so long beside an outage has waited for i
 
 Process = tuple[str, int]
 """Who, and the process id: one life."""
+Steps = list[tuple[float, int]]
+"""Of one worker: moments, and its clock then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ class Aftermath:
     """Of all incidents together; None where there was none of the kind that tells."""
 
     step_rate_ratio: float | None
+    step_gap_ratio: float | None
     replacement_first_step_s: float | None
     exchange_gap_s: float | None
     who_waited: tuple[str, ...]
@@ -70,11 +73,12 @@ class Aftermath:
 def aftermath(entries: Iterable[Entry], incidents: Sequence[Incident]) -> Aftermath:
     """The worst of each number.
 
-    ``step_rate_ratio``: the others' steps while a worker is stopped over those in as long before.
+    ``step_rate_ratio``: the others' steps while a worker is stopped over those in as long before;
+    ``step_gap_ratio``: their longest gap between two steps, likewise.
     ``replacement_first_step_s``: from a worker's kill to the first step in its place.
     ``exchange_gap_s``: the longest time without an exchange at the center after its kill.
     """
-    steps: dict[Process, list[tuple[float, int]]] = {}
+    steps: dict[Process, Steps] = {}
     answers: list[float] = []
     for entry in entries:
         if entry.kind == "step":
@@ -82,18 +86,21 @@ def aftermath(entries: Iterable[Entry], incidents: Sequence[Incident]) -> Afterm
         elif entry.kind == "answered" and entry.values["hub"] == "center":
             answers.append(entry.at)
     answers.sort()
-    ratios = [r for i in incidents if i.kind == "worker_stop" for r in _rates(steps, i)]
+    stops = [i for i in incidents if i.kind == "worker_stop"]
+    ratios = [r for i in stops for r in _ratios(steps, i, _rate)]
+    step_gaps = [r for i in stops for r in _ratios(steps, i, _gap)]
     restarts = [i.cleared_at - i.at for i in incidents if i.kind == "worker_kill" and not i.failed]
     gaps = [_longest_gap(answers, i) for i in incidents if i.kind == "center_kill"]
     return Aftermath(
         step_rate_ratio=sum(ratios) / len(ratios) if ratios else None,
+        step_gap_ratio=max(step_gaps, default=None),
         replacement_first_step_s=max(restarts, default=None),
         exchange_gap_s=max(gaps, default=None),
         who_waited=tuple(word for i in incidents for word in _waited(steps, i)),
     )
 
 
-def _waited(steps: dict[Process, list[tuple[float, int]]], incident: Incident) -> list[str]:
+def _waited(steps: dict[Process, Steps], incident: Incident) -> list[str]:
     """Who was at work before and after and took no step between, though nothing was done to him."""
     if incident.failed or incident.cleared_at - incident.at < _LONG_S:
         return []
@@ -108,29 +115,37 @@ def _waited(steps: dict[Process, list[tuple[float, int]]], incident: Incident) -
     return found
 
 
-def _rates(steps: dict[Process, list[tuple[float, int]]], incident: Incident) -> list[float]:
-    """Each other worker's step rate during over before."""
+def _ratios(
+    steps: dict[Process, Steps], incident: Incident, measure: Callable[[Steps], float]
+) -> list[float]:
+    """Each other worker's measure during, over that of as long before."""
     length, ratios = incident.cleared_at - incident.at, []
     for process, taken in steps.items():
-        if process in incident.touched:
+        before = _between(taken, incident.at - length, incident.at)
+        during = _between(taken, incident.at, incident.cleared_at)
+        if before is None or during is None or len(before) < 2 or process in incident.touched:
             continue
-        before = _rate(taken, incident.at - length, incident.at)
-        during = _rate(taken, incident.at, incident.cleared_at)
-        if before and during is not None:
-            ratios.append(during / before)
+        ratios.append(measure(during) / max(measure(before), 1e-9))
     return ratios
 
 
-def _rate(taken: list[tuple[float, int]], start: float, stop: float) -> float | None:
-    """Steps per second between two moments; None where it was not there for all of it."""
-    inside = [(at, clock) for at, clock in taken if start <= at <= stop]
+def _between(taken: Steps, start: float, stop: float) -> Steps | None:
+    """A worker's steps between two moments; None where it was not there for all of it."""
     there = any(at < start for at, _ in taken) and any(at > stop for at, _ in taken)
-    if not there:
-        return None
-    if len(inside) < 2:
+    return [(at, clock) for at, clock in taken if start <= at <= stop] if there else None
+
+
+def _rate(taken: Steps) -> float:
+    """Steps per second."""
+    if len(taken) < 2:
         return 0.0
-    (first, low), (last, high) = inside[0], inside[-1]
+    (first, low), (last, high) = taken[0], taken[-1]
     return (high - low) / max(last - first, 1e-9)
+
+
+def _gap(taken: Steps) -> float:
+    """Seconds between two steps, at most."""
+    return max((b - a for (a, _), (b, _) in pairwise(taken)), default=float("inf"))
 
 
 def _longest_gap(answers: list[float], incident: Incident) -> float:

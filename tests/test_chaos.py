@@ -10,6 +10,7 @@ from actors.center import Center
 from actors.chaos import ChaosOptions, run_chaos
 from ray_easgd.config import Config
 from ray_easgd.errors import BadConfig
+from ray_easgd.run_folder import RunFolder
 from tests.center_mutants import AcceptsTheDead, AppliesOneTwice, DropsAPush
 
 pytestmark = [
@@ -50,6 +51,9 @@ def test_a_sound_run_holds_under_faults(cluster: None, storage: dict[str, Any]) 
     assert verdict["pushes_refused"] >= 1, "of the dead worker, late"
     assert verdict["pushes_doubled"] >= 1
     assert verdict["pushes_applied"] > 20
+    record = RunFolder.open(verdict["path"]).read_result()
+    assert record is not None
+    assert record["status"] == "stopped", "on request, so that the same command goes on with it"
     assert verdict["ledger_gap"] < verdict["ledger_rounding"] < verdict["median_push_norm"] / 10
 
 
