@@ -24,6 +24,7 @@ from actors.ports import ControllerReporter, LeaseFeed
 from actors.posts import Hub, center_name
 from actors.process import settle_in
 from actors.succession import Holding, holdings, newest
+from ray_easgd.adaptive_period import PeriodGovernor
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.edges import tie_options
@@ -130,11 +131,13 @@ class Worker:
         journal = reporter.journal = open_journal(seat.config, seat.name)
         links = self._links = open_links(seat, device, hubs, journal)
         leases = self._leases = LeaseFeed(seat.controller, seat.name)
+        options = _options(seat)
         session = Session(
             name=seat.name,
             index=seat.index,
             seed=seat.config.seed,
-            options=_options(seat),
+            options=options,
+            governor=_governor(seat, options),
             links=links,
             shards=len(hubs),
             leases=leases,
@@ -248,6 +251,14 @@ def _call(loop: Callable[..., object], config: Mapping[str, Any] | None) -> None
 def _options(seat: Seat) -> ElasticOptions:
     depth = max(0, len(seat.config.topology.levels) - 1)
     return tie_options(seat.config, seat.algorithm, depth, is_worker=True, traced=seat.traced)
+
+
+def _governor(seat: Seat, options: ElasticOptions) -> PeriodGovernor | None:
+    section = seat.config.algorithm
+    distance, share = section.target_distance, section.target_share
+    if distance is None and share is None:
+        return None
+    return PeriodGovernor(options.period, distance=distance, share=share)
 
 
 def choose_device() -> tuple[torch.device, str]:

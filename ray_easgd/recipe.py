@@ -34,6 +34,7 @@ def algorithm_of(config: Config) -> Algorithm:
         algorithm = _by_messages(algorithm, config)
     weighted(algorithm.center_step, section.staleness_power)
     _refuse_impossible_order(algorithm, section)
+    _refuse_impossible_targets(algorithm, section)
     _refuse_two_periods(config)
     _refuse_what_makes_no_tree(algorithm, config)
     _refuse_impossible_sharing(algorithm, config)
@@ -47,7 +48,12 @@ def order_of(config: Config, algorithm: Algorithm) -> Order:
 
 
 def refuse_what_differs_on_the_wire(config: Config, doing: str) -> None:
-    """BadConfig for keys under which not one whole float32 vector is exchanged."""
+    """BadConfig for keys under which not one whole float32 vector is exchanged, each period."""
+    for key in ("target_distance", "target_share"):
+        if (target := getattr(config.algorithm, key)) is not None:
+            raise BadConfig(
+                f"algorithm.{key}", target, f"{doing} knows fixed periods only", "Leave it away."
+            )
     keys: dict[str, tuple[object, object]] = {
         "exchange.format": (config.exchange.format, "float32"),
         "exchange.fragments": (config.exchange.fragments, 1),
@@ -134,6 +140,25 @@ def _refuse_two_periods(config: Config) -> None:
             config.algorithm.period,
             "topology.levels have periods of their own",
             "Leave it away, and set the period of each level.",
+        )
+
+
+def _refuse_impossible_targets(algorithm: Algorithm, section: AlgorithmSection) -> None:
+    """Whoever waits for others has to exchange when they do."""
+    given = section.target_distance or section.target_share
+    if section.target_distance and section.target_share:
+        raise BadConfig(
+            "algorithm.target_share",
+            section.target_share,
+            "a period cannot follow it and algorithm.target_distance",
+            "Leave one of the two away.",
+        )
+    if given and algorithm.rounds != "none":
+        raise BadConfig(
+            "algorithm.target_distance" if section.target_distance else "algorithm.target_share",
+            given,
+            f"workers of {algorithm.name} exchange together, so none has a period of its own",
+            "Leave it away, or take a method that waits for nobody.",
         )
 
 

@@ -55,6 +55,12 @@ class AlgorithmSection(Section):
     staleness_power: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0.0, description="weigh each push by 1 / (1 + staleness)^power; 0: all alike"
     )
+    target_distance: Positive | None = Field(
+        default=None, description="adapt each worker's period to this mean distance to its hub"
+    )
+    target_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="adapt each worker's period to this share of time in exchanges"
+    )
 
 
 class ScheduleSection(Section):

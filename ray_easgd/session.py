@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ray_easgd.adaptive_period import Overheard, PeriodGovernor
 from ray_easgd.algorithms.steps import LocalStep, TorchStep
 from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.link import Link
@@ -91,6 +92,7 @@ class Session:
     ended: Event = field(default_factory=Event)
     traced: bool = False
     pacer: Pacer | None = None
+    governor: PeriodGovernor | None = None
     tie: Slices | None = None
     samples: int = 0
     _epochs: int = 0
@@ -172,12 +174,12 @@ class SessionElastic(Slices):
     def __init__(
         self, session: Session, vector: ParameterVector, local_step: LocalStep | None
     ) -> None:
-        self._session = session
+        self._session, governor = session, session.governor
         super().__init__(
             vector,
             session.links,
             session.options,
-            session.reporter,
+            Overheard(session.reporter, governor) if governor else session.reporter,
             shards=session.shards,
             name=session.name,
             local_step=local_step,
@@ -187,9 +189,16 @@ class SessionElastic(Slices):
 
     def step(self, loss: Tensor | float | None = None) -> None:
         """Call after each optimizer step. Raises RunEnded, which the worker catches, at the end."""
+        began = time.perf_counter()
         self._session.step_boundary()
         super().step(loss)
         self.settle()
+        if (governor := self._session.governor) is not None:
+            governor.spent(time.perf_counter() - began)
+            if why := governor.decide():
+                self.set_period(governor.period)
+                who = f"{self._session.name} at step {self.clock}"
+                self._session.reporter.event("period", f"{who}: {why}")
         self._session.reporter.stepped()
         if self._session.pacer is not None:
             self._session.pacer.wait(self._session.ended)

@@ -120,6 +120,12 @@ class Slices:
                 if not is_fresh:
                     tie.return_to_center()
 
+    def set_period(self, period: int) -> None:
+        """From the next exchange on; in steps."""
+        for k, tie in enumerate(self._ties):
+            phase = period * k // len(self._ties)
+            tie.options = replace(tie.options, period=period, phase=phase)
+
     def settle(self) -> None:
         """Block until no slice is ``waiting``."""
         for tie in self._ties:

@@ -23,7 +23,7 @@ FLOORS = (
         "vocabulary",
         {
             *{"parameters", "config", "sections", "ports", "topology", "moving_rate"},
-            *{"schedules", "result", "progress"},
+            *{"schedules", "result", "progress", "journal", "pacer", "adaptive_period"},
         },
     ),
     ("mathematics", {"algorithms", "codec", "ledger", "kernels", "compiled", "theory", "tasks"}),
@@ -42,7 +42,7 @@ FLOORS = (
                 "events",
                 "recipe",
             },
-            *{"wire", "staging", "telling", "apart", "intake"},
+            *{"wire", "staging", "telling", "apart", "intake", "audit", "incidents"},
             *{"notices", "storage", "checkpoint", "resumption", "run_folder", "tensorboard_curves"},
         },
     ),
@@ -59,7 +59,7 @@ FLOORS = (
         "facade",
         {
             *{"seam", "report", "display", "__init__"},
-            *{"cli", "benchmarks_cli", "notices_cli", "reproduce_cli"},
+            *{"cli", "benchmarks_cli", "chaos_cli", "notices_cli", "plan_cli", "reproduce_cli"},
         },
     ),
     ("actors", {"actors"}),
