@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -20,7 +21,9 @@ from ray_easgd.task import Task
 
 if TYPE_CHECKING:
     from ray import ObjectRef
+    from ray.actor import ActorProxy
 
+    from actors.evaluator import Evaluator
     from actors.hub_slice import Published
 
 Judgement = tuple[Evaluation, dict[str, Any]]
@@ -42,7 +45,8 @@ class Judge:
         self._section, self._centers = config.evaluation, centers
         self._fetching: list[ObjectRef[Published]] = []
         self._on_evaluation, self._on_failure = on_evaluation, on_failure
-        self._handle = start_evaluator(run, task, config)
+        self._start = partial(start_evaluator, run, task, config)
+        self._handle: ActorProxy[Evaluator] | None = None
         self._under_way: ObjectRef[Judgement] | None = None
         self._after = float("inf")
         self._failed = False
@@ -51,6 +55,7 @@ class Judge:
         """Take in a test that is done, begin one that is due. Never waits."""
         if self._failed:
             return
+        evaluator = self._evaluator()
         if self._under_way is not None:
             if ray.wait([self._under_way], timeout=0)[0]:
                 self._take()
@@ -65,7 +70,7 @@ class Judge:
         ):
             fetched, self._fetching = self._fetching, []
             with suppress(RayError):  # the center was lost: its successor will be asked
-                self._under_way = self._handle.evaluate.remote(*ray.get(fetched))
+                self._under_way = evaluator.evaluate.remote(*ray.get(fetched))
 
     def last(self, shards: Sequence[Published]) -> dict[str, Any]:
         """Test these snapshots and wait; returns what a checkpoint needs beside the vector."""
@@ -73,12 +78,19 @@ class Judge:
             self._take()
         if self._failed:
             return {}
-        self._under_way = self._handle.evaluate.remote(*shards)
+        self._under_way = self._evaluator().evaluate.remote(*shards)
         return self._take()
 
     def end(self) -> None:
         """End the evaluator's process."""
-        end_process(self._handle)
+        if self._handle is not None:
+            end_process(self._handle)
+
+    def _evaluator(self) -> ActorProxy[Evaluator]:
+        """Started once there is something to test: its imports would hold up the first step."""
+        if self._handle is None:
+            self._handle = self._start()
+        return self._handle
 
     def _take(self) -> dict[str, Any]:
         reference, self._under_way = self._under_way, None
