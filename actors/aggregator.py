@@ -8,30 +8,27 @@ from dataclasses import dataclass, field, replace
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import ray
 
 from actors.center import Center, groups
 from actors.controller import Note
-from actors.hub_slice import HubSlice, take_memory
-from actors.hub_status import HubStatus
-from actors.journaled import journaled, open_journal
 from actors.lifecycle import as_actor
-from actors.links import HubLink, Transport, find_in, open_link
-from actors.process import settle_in
-from actors.succession import Holding, Legacy, holdings, newest
-from ray_easgd.aggregator import Aggregator as AggregatorHub
-from ray_easgd.config import Config
-from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.errors import HubLost
-from ray_easgd.hub import HubOptions
-from ray_easgd.protocol import Intervals, SnapshotHeader, WireFormat
-from ray_easgd.wire import warm_up
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # Ray imports this module wherever a handle arrives: without torch
+    import numpy as np
     from ray.actor import ActorProxy
 
     from actors.controller import Controller
+    from actors.hub_slice import HubSlice
+    from actors.hub_status import HubStatus
+    from actors.links import HubLink, Transport
+    from actors.succession import Holding, Legacy
+    from ray_easgd.aggregator import Aggregator as AggregatorHub
+    from ray_easgd.config import Config
+    from ray_easgd.elastic_options import ElasticOptions
+    from ray_easgd.hub import HubOptions
+    from ray_easgd.protocol import Intervals, SnapshotHeader, WireFormat
 
 _REPORT_EVERY_S = 0.5
 
@@ -64,6 +61,11 @@ class Aggregator(Center):
     """The actor of one aggregator. ``part`` as in ``Center``."""
 
     def __init__(self, post: Post) -> None:
+        from actors.hub_slice import HubSlice
+        from actors.journaled import open_journal
+        from actors.process import settle_in
+        from ray_easgd.wire import warm_up
+
         settle_in()
         for wire_format in (post.wire_format, post.tie_options.wire_format):
             warm_up(wire_format)
@@ -88,11 +90,15 @@ class Aggregator(Center):
     @ray.method(concurrency_group="control")
     def holdings(self, hub: str) -> tuple[Holding, ...]:
         """What it has of that hub, slice by slice; empty if it is not its child."""
+        from actors.succession import holdings
+
         return holdings(self._links, hub)
 
     @ray.method(concurrency_group="control")
     def newest(self, hub: str, part: int) -> tuple[SnapshotHeader, np.ndarray]:
         """The newest snapshot of a slice that it was given."""
+        from actors.succession import newest
+
         return newest(self._links, hub, part)
 
     @ray.method(concurrency_group="control")
@@ -103,6 +109,9 @@ class Aggregator(Center):
         return replace(self._status(), name=self._name, parent=self._parent, **known)
 
     def _link(self, post: Post, part: int) -> HubLink:
+        from actors.journaled import journaled
+        from actors.links import find_in, open_link
+
         return open_link(
             post.parent,
             post.name,
@@ -116,6 +125,8 @@ class Aggregator(Center):
         )
 
     def _hub(self, post: Post, link: HubLink) -> AggregatorHub:
+        from ray_easgd.aggregator import Aggregator as AggregatorHub
+
         def give_back(intervals: Intervals) -> None:
             post.controller.give_back.remote(intervals)
 
@@ -126,6 +137,7 @@ class Aggregator(Center):
     def _took_over(self, post: Post, hubs: list[AggregatorHub]) -> bool:
         if post.legacy is None:
             return False
+        from actors.hub_slice import take_memory
         from ray_easgd.shared.segment import SharedMemoryUnavailable
 
         try:

@@ -65,8 +65,11 @@ class _Seated:
 
 @dataclass
 class _Spare:
+    """``ready`` once its imports are done; ``end`` comes with the end of its process."""
+
     handle: ActorProxy[Worker]
     ready: ObjectRef[None]
+    end: ObjectRef[None]
 
 
 class Fleet:
@@ -238,8 +241,8 @@ class Fleet:
 
     def _start(self, index: int, life: int, *, from_spare: bool) -> None:
         seat = self._make_seat(index, life)
-        if from_spare:
-            ready = next(name for name in self._spares if self._is_ready(name))
+        ready = next(filter(self._is_ready, list(self._spares)), None) if from_spare else None
+        if ready is not None:
             handle = self._spares.pop(ready).handle
         else:
             handle = start_worker(
@@ -257,18 +260,15 @@ class Fleet:
         name = f"spare-{self._num_spares}"
         self._num_spares += 1
         handle = start_worker(name, run=self._run, num_cpus=0, num_gpus=0)
-        self._spares[name] = _Spare(handle, handle.prepare.remote(self._program, self._config))
+        ready = handle.prepare.remote(self._program, self._config)
+        self._spares[name] = _Spare(handle, ready, handle.watch.remote())
 
     def _is_ready(self, name: str) -> bool:
         spare = self._spares[name]
-        if not ray.wait([spare.ready], timeout=0)[0]:
+        if ray.wait([spare.end], timeout=0)[0]:
+            del self._spares[name]  # it died, ready or not: another one is started
             return False
-        try:
-            ray.get(spare.ready)
-        except RayError:
-            del self._spares[name]  # it died: another one is started
-            return False
-        return True
+        return bool(ray.wait([spare.ready], timeout=0)[0])
 
 
 def explain(name: str, error: RayTaskError) -> TrainingFailedError | EasgdError:

@@ -88,6 +88,7 @@ class Keeper:
         if self._writing is not None:
             self._writing.exception()  # one after the other
             self._writing = None
+        self._thread.shutdown(wait=False)
         return self._write(_ask(centers), beside)
 
     def _take(self) -> None:

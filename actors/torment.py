@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -85,19 +86,20 @@ class Tormentor:
         try:
             self._wait(lambda: self._are_all_back(0.0), "the run did not get under way")
             for kind in self._plan:
-                self._wait(self._is_spare_ready, "no spare got ready")
                 self._inflict(kind)
-            if self._stops:
-                ray.get(self._controller().stop.remote())
         except (NotBack, RayError, _Ended) as end:
             if not self._over.is_set():
                 self._tell(f"chaos: no more faults: {end}")
+        with suppress(RayError, ValueError):  # it may be over already
+            if self._stops and not self._over.is_set():
+                ray.get(self._controller().stop.remote())
 
     def _inflict(self, kind: str) -> None:
         """One fault, until all is well again."""
         self._struck_at = at = time.time()
         cleared_at, victim, touched, failed = 0.0, "", frozenset[Process](), ""
         try:
+            self._wait(self._is_spare_ready, f"no spare got ready before {kind}")
             victim, touched, is_back = getattr(self, f"_{kind}")()
             self._tell(f"chaos: {kind} of {victim}")
             at = self._struck_at

@@ -189,6 +189,11 @@ class Worker:
         """Ask the loop to end at its next step boundary, with a last exchange."""
         self._ended.set()
 
+    @ray.method(concurrency_group="watch")
+    def watch(self) -> None:
+        """Ends with the process: whoever asks learns of its death."""
+        Event().wait()
+
     @ray.method(concurrency_group="control")
     def where(self) -> dict[str, Any]:
         """Process id, node id and GPU ids of this worker."""
@@ -282,7 +287,7 @@ def start_worker(name: str, *, run: str, num_cpus: float, num_gpus: float) -> Ac
     return as_actor(
         Worker,
         name=f"{run}:{name}",
-        concurrency_groups={"train": 1, "control": 2},
+        concurrency_groups={"train": 1, "control": 2, "watch": 1},
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         max_restarts=0,

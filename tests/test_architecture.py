@@ -375,8 +375,9 @@ def test_importing_every_module_of_the_library_leaves_ray_out(probe: dict[str, l
     assert not {"ray", "actors"} & set(probe["full"])
 
 
-def test_who_holds_a_handle_of_the_center_needs_no_torch() -> None:
+def test_who_holds_a_handle_of_a_hub_needs_no_torch() -> None:
     """Ray imports the module of an actor's class wherever its handle arrives."""
-    program = "import sys, actors.controller, actors.center; sys.exit('torch' in sys.modules)"
+    modules = "actors.controller, actors.center, actors.aggregator"
+    program = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
     assert done.returncode == 0

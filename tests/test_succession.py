@@ -378,23 +378,34 @@ def test_a_worker_that_is_asked_to_end_says_goodbye_and_is_replaced(
     assert result.metrics["num_workers"] == 2
 
 
-def test_a_warm_spare_takes_a_lost_workers_seat(
+def test_a_warm_spare_takes_a_lost_workers_seat_and_a_lost_spare_is_replaced(
     storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("actors.run._SPARES_AFTER_S", 0.0)
     pids: list[int] = []
 
-    def there_is_a_spare(fate: Fate) -> bool:
-        return under_way(fate) and "r:spare-0" in ray.util.list_named_actors()
+    def there_is(spare: str) -> Callable[[Fate], bool]:
+        return lambda fate: under_way(fate) and spare in ray.util.list_named_actors()
+
+    def make_ready(name: str) -> None:
+        spare: Any = ray.get_actor(name)
+        ray.get(spare.prepare.remote(Program(loop=loop), Config()))  # it has its imports done
+
+    def kill_the_spare() -> None:
+        make_ready("r:spare-0")
+        os.kill(pid_of("r:spare-0"), signal.SIGKILL)
 
     def kill_a_worker() -> None:
-        spare: Any = ray.get_actor("r:spare-0")
-        ray.get(spare.prepare.remote(Program(loop=loop), Config()))  # it has its imports done
-        pids.append(pid_of("r:spare-0"))
+        make_ready("r:spare-1")
+        pids.append(pid_of("r:spare-1"))
         os.kill(pid_of("r:worker-1"), signal.SIGKILL)
 
     result, _ = fit(
-        storage, (there_is_a_spare, kill_a_worker), told("is lost"), fleet={"spares": 1}
+        storage,
+        (there_is("r:spare-0"), kill_the_spare),
+        (there_is("r:spare-1"), kill_a_worker),
+        told("is lost"),
+        fleet={"spares": 1},
     )
     assert all_was_seen(result)
     assert len(events(result, "worker_lost")) == 1
