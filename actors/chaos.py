@@ -115,8 +115,10 @@ def _verdict(
     done = [incident.kind for incident in tormentor.incidents if not incident.failed]
     failed = [incident.failed for incident in tormentor.incidents if incident.failed]
     invariants = found_out.invariants | {
-        "the_dead_are_refused": set(tormentor.late) <= {"refused"},
-        "doubles_are_dropped": set(tormentor.doubled) <= {"duplicate", "refused"},
+        "the_dead_are_refused": not _unexpected("late", tormentor.late, {"refused"}),
+        "doubles_are_dropped": not _unexpected(
+            "doubled", tormentor.doubled, {"duplicate", "refused"}
+        ),
         "everybody_came_back": not failed and sorted(done) == sorted(plan),
         "nobody_waited": not after.who_waited,
         "nothing_is_left_behind": not left,
@@ -127,6 +129,8 @@ def _verdict(
         "invariants": invariants,
         "findings": [
             *found_out.findings,
+            *_unexpected("late", tormentor.late, {"refused"}),
+            *_unexpected("doubled", tormentor.doubled, {"duplicate", "refused"}),
             *failed,
             *after.who_waited,
             *left,
@@ -152,6 +156,11 @@ def _verdict(
         "wall_s": metrics["wall_s"],
         "path": metrics["path"],
     }
+
+
+def _unexpected(what: str, outcomes: Sequence[str], right: set[str]) -> list[str]:
+    """Answers to the pushes that were sent once more, but the right ones."""
+    return [f"a {what} push was answered: {answer}" for answer in outcomes if answer not in right]
 
 
 def _prepared(config: Config) -> Config:

@@ -87,7 +87,7 @@ class Tormentor:
             self._wait(lambda: self._are_all_back(0.0), "the run did not get under way")
             for kind in self._plan:
                 self._inflict(kind)
-        except (NotBack, RayError, _Ended) as end:
+        except (EasgdError, RayError, OSError, _Ended) as end:
             if not self._over.is_set():
                 self._tell(f"chaos: no more faults: {end}")
         with suppress(RayError, ValueError):  # it may be over already
@@ -232,10 +232,11 @@ class Tormentor:
                     lambda: life not in ray.get(hub.status.remote()).children,
                     f"{values['hub']} does not learn that {joined.who} is gone",
                 )
-            sent = [e.values["sequence"] for e in self._entries("sent", life=life)]
+            there = {"hub": values["hub"], "life": life}
+            known = self._entries("sent", **there) if ahead else self._applied(**there)
             header = PushHeader(
                 incarnation=life,
-                sequence=max(sent, default=0) + ahead,
+                sequence=max((e.values["sequence"] for e in known), default=0) + ahead,
                 computed_from=Version(*values["version"]),
                 steps=1,
             )
@@ -243,6 +244,10 @@ class Tormentor:
             outcomes.append(ray.get(hub.push.remote(header, d, 0)).outcome.value)
         except RayError:
             return  # that hub is gone meanwhile
+
+    def _applied(self, **there: object) -> list[Entry]:
+        """What a child was told has been applied: surely there, whatever is under way."""
+        return self._entries("answered", outcome="applied", **there)
 
     # -- who is there ----------------------------------------------------------------------
 
