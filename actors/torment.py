@@ -229,7 +229,7 @@ class Tormentor:
         try:
             if ahead:  # its end has to be known there, or it is not late
                 self._wait(
-                    lambda: life not in ray.get(hub.status.remote()).children,
+                    lambda: life not in _get(hub.status.remote()).children,
                     f"{values['hub']} does not learn that {joined.who} is gone",
                 )
             there = {"hub": values["hub"], "life": life}
@@ -241,7 +241,7 @@ class Tormentor:
                 steps=1,
             )
             d = np.ones(values["size"], np.float32)
-            outcomes.append(ray.get(hub.push.remote(header, d, 0)).outcome.value)
+            outcomes.append(_get(hub.push.remote(header, d, 0)).outcome.value)
         except RayError:
             return  # that hub is gone meanwhile
 
@@ -333,3 +333,8 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def _get(answer: Any) -> Any:
+    """Of one call; Ray types what comes of an unknown reference as a list."""
+    return ray.get(answer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
@@ -25,7 +25,8 @@ class DropsAPush(Center):
         if self._num_pushes % 7 == 0:
             assert isinstance(d, np.ndarray)
             d = np.zeros_like(d)
-        reply: PushReply = super().push(header, d, part)
+        push: Any = super().push  # Ray types it as a remote method
+        reply: PushReply = push(header, d, part)
         return reply
 
 
@@ -37,7 +38,8 @@ class AppliesOneTwice(Center):
         applied = self._slices[part].hub._applied
         if applied.get(header.incarnation, 0) == header.sequence:
             applied[header.incarnation] -= 1
-        reply: PushReply = super().push(header, d, part)
+        push: Any = super().push  # Ray types it as a remote method
+        reply: PushReply = push(header, d, part)
         return reply
 
 
@@ -48,5 +50,6 @@ class AcceptsTheDead(Center):
     def push(self, header: PushHeader, d: np.ndarray | Coded, part: int) -> PushReply:
         living = self._slices[part].hub._living
         living.setdefault(header.incarnation, "a ghost")
-        reply: PushReply = super().push(header, d, part)
+        push: Any = super().push  # Ray types it as a remote method
+        reply: PushReply = push(header, d, part)
         return reply

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+_CHECKS = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
@@ -29,7 +31,7 @@ def run(histories: type[RuleBasedStateMachine], *, examples: int, steps: int) ->
         max_examples=examples,
         stateful_step_count=steps,
         deadline=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=_CHECKS,
     )
     run_state_machine_as_test(histories, settings=checks)
 
@@ -47,7 +49,7 @@ def fails_without(
         max_examples=examples,
         stateful_step_count=steps,
         deadline=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=_CHECKS,
         derandomize=True,
         database=None,
         phases=[Phase.generate],

@@ -64,6 +64,7 @@ def in_the_long_run(config: Config) -> str:
     levels = config.topology.levels
     period = levels[-1].up if levels else config.algorithm.period or simulation.algorithm.period
     assert period is not None
+    sizes = [math.inf]
     try:
         for _ in range(CYCLES):
             simulation.run(steps=period * simulation.num_workers)
