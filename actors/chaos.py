@@ -19,7 +19,7 @@ import torch
 from actors.cluster import NAMESPACE, OUR_CLUSTERS
 from actors.local_nodes import LocalNode, start_node
 from actors.torment import Tormentor
-from actors.trainer import ElasticTrainer
+from actors.trainer import ElasticTrainer, updated
 from ray_easgd.audit import Account, Audit, audit
 from ray_easgd.config import Config
 from ray_easgd.display import Silence
@@ -70,7 +70,7 @@ def run_chaos(config: Config, options: ChaosOptions, *, tell: Tell) -> dict[str,
         plan = schedule(kinds, options.rounds, config.seed)
         tell(f"chaos: {len(plan)} faults: {', '.join(plan)}")
         journals = Journals(folder)
-        config = _with(config, "run", journal=folder)
+        config = updated(config, "run", journal=folder)
         tormentor = Tormentor(
             config.run.name or "",
             plan,
@@ -183,12 +183,12 @@ def _prepared(config: Config) -> Config:
     fleet = config.fleet
     spares = 1 if fleet.spares is None else fleet.spares
     rate = fleet.steps_per_s or _STEPS_PER_S
-    config = _with(config, "fleet", workers=fleet.workers or 4, spares=spares, steps_per_s=rate)
-    config = _with(config, "exchange", ledger=True)
+    config = updated(config, "fleet", workers=fleet.workers or 4, spares=spares, steps_per_s=rate)
+    config = updated(config, "exchange", ledger=True)
     if config.run.name is None:
-        config = _with(config, "run", name=f"chaos-{os.getpid()}")
+        config = updated(config, "run", name=f"chaos-{os.getpid()}")
     if (config.stop.samples, config.stop.seconds) == (None, None):
-        config = _with(config, "stop", seconds=_AT_MOST_S)  # it is stopped when all is done
+        config = updated(config, "stop", seconds=_AT_MOST_S)  # it is stopped when all is done
     return config
 
 
@@ -253,11 +253,7 @@ def _left_behind(run: str, journals: Journals) -> list[str]:
 def _undisturbed(config: Config, samples: int, tell: Tell) -> Mapping[str, Any]:
     """The same on as many samples, and nothing happens to it."""
     tell(f"chaos: the same without faults, on {samples:,} samples")
-    config = _with(config, "run", name=f"{config.run.name}-undisturbed", journal=None)
-    config = _with(config, "stop", samples=samples, seconds=None)
-    config = _with(config, "fleet", steps_per_s=None)
+    config = updated(config, "run", name=f"{config.run.name}-undisturbed", journal=None)
+    config = updated(config, "stop", samples=samples, seconds=None)
+    config = updated(config, "fleet", steps_per_s=None)
     return ElasticTrainer(config=config).fit(display=Silence()).metrics
-
-
-def _with(config: Config, section: str, **values: Any) -> Config:
-    return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})

@@ -106,12 +106,12 @@ class ElasticTrainer:
         with connected(config, log_to_driver=self.program.loop is not None):
             num_workers = choose_num_workers(config, sequential=algorithm.sequential)
             if config.fleet.bounds is None or algorithm.sequential:
-                config = _updated(config, "fleet", workers=num_workers)
+                config = updated(config, "fleet", workers=num_workers)
             config = with_default_tree(config, algorithm, num_workers)
             refuse_unknown_placement(config)
-            doubt = None if force else check(config, num_workers)
+            doubt = None if force else check(self.config, num_workers)  # as the user set it
             name = config.run.name or _fresh_name(config)
-            config = _updated(config, "run", name=name)
+            config = updated(config, "run", name=name)
             with display or make_display() as shown, _folder(config) as folder:
                 if (ended := _finished(folder, config)) is not None:
                     shown.event(
@@ -183,7 +183,7 @@ class ElasticTrainer:
         make_local_step(opened.build_model().parameters(), config)
         if stop.samples is None and stop.seconds is None and stop.accuracy is None:
             samples = max(_DEFAULT_EPOCHS * len(opened.data.train), _DEFAULT_FEWEST_SAMPLES)
-            return _updated(config, "stop", samples=samples)
+            return updated(config, "stop", samples=samples)
         return config
 
 
@@ -332,7 +332,8 @@ def _fleet(scaling: Any) -> dict[str, Any]:
     return fleet
 
 
-def _updated(config: Config, section: str, **values: Any) -> Config:
+def updated(config: Config, section: str, **values: Any) -> Config:
+    """With other values in one section."""
     return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
 
 

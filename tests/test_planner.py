@@ -203,6 +203,8 @@ def test_averaging_that_swings_is_refused_before_anything_starts() -> None:
         check(config, 4)
     assert check(config, 1) == "", "alone it holds"
     assert check(Config.build({"algorithm": {"name": "easgd_sync"}}), 4) == ""
+    pushes = Config.build({"algorithm": {"name": "downpour", "beta": 5.0}})
+    assert check(pushes, 4) == "", "it has no moving rate"
 
 
 def test_the_command_answers_for_a_quadratic_without_measuring() -> None:

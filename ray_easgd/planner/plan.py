@@ -24,7 +24,7 @@ _MOST_PERIOD = 1024
 _SURELY = 1.05  # growth in a cycle that no curvature makes good
 _MOST_HALVINGS = 4  # of beta
 _FEWEST_PERIOD = 4  # below it traffic grows and nothing else: the paper's figure 2
-_MEMCPIES = {"memory": 2.0, "store": 10.5}  # `ray-easgd benchmark exchange`, the README's table
+_MEMCPIES = {"memory": 2.0, "store": 10.4}  # `ray-easgd benchmark exchange`, the README's table
 _STATE_VECTORS = {"sgd": 0, "nesterov": 1, "SGD": 1, "Adam": 2, "AdamW": 2}
 
 
@@ -251,7 +251,8 @@ def check(config: Config, num_workers: int) -> str:
     """
     section, levels = config.algorithm, config.topology.levels
     chosen = section.moving_rate or section.beta or any(level.moving_rate for level in levels)
-    if not chosen or (section.moving_rate or 0.0) < 0.0:
+    is_elastic = algorithm_of(config).exchange.elastic
+    if not chosen or not is_elastic or (section.moving_rate or 0.0) < 0.0:
         return ""
     found = stability(_with_workers(config, num_workers), 0.0)
     if found.verdict != "unstable":
