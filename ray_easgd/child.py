@@ -57,6 +57,14 @@ class Child:
         """The pushes no snapshot has shown yet, oldest first."""
         return [decoded(d).to(device) for _, d in self.retained]
 
+    def take_back(self, sequence: int) -> list[tuple[PushHeader, Payload]]:
+        """The hub will not have push ``sequence``: it and all after it never were. Newest first."""
+        taken = []
+        while self.retained and self.retained[-1][0].sequence >= sequence:
+            taken.append(self.retained.pop())
+            self.sequence = taken[-1][0].sequence - 1
+        return taken
+
     def write_off(self) -> float:
         """Give up on the outstanding pushes; returns the Euclidean norm of what is lost."""
         lost = sum(float(d.norm()) ** 2 for d in self.unseen())

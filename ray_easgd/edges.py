@@ -29,6 +29,7 @@ def hub_options(
         average="none" if depth else config.center.average,
         average_rate=config.center.average_rate,
         staleness_power=section.staleness_power,
+        max_staleness=config.fleet.max_staleness,
         traced=traced,
     )
 

@@ -1,9 +1,8 @@
 """The elastic tie of one worker: what happens at each of its step boundaries.
 
 Nothing here blocks. A pull begins shortly before an exchange is due, so that the center is fresh;
-if it has not arrived, or two pushes are still unconfirmed, the worker keeps stepping and exchanges
-at the first boundary after (``exchanges_late``). Only methods in rounds make a worker wait: it is
-``waiting`` until ``proceed`` finds what it waits for.
+if it has not arrived, or two pushes are still unconfirmed, the worker steps on and exchanges at the
+first boundary after (``exchanges_late``). Methods in rounds alone make a worker wait (``waiting``).
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from ray_easgd.algorithms.steps import LocalStep
 from ray_easgd.apart import Difference, difference
 from ray_easgd.child import Child
 from ray_easgd.elastic_options import ElasticCounts, ElasticOptions
+from ray_easgd.freight import Freight
 from ray_easgd.in_place import meet, read_center
 from ray_easgd.intake import Intake
 from ray_easgd.kernels import Checksum
@@ -24,7 +24,7 @@ from ray_easgd.ports import DataBook, NoData, Reporter
 from ray_easgd.protocol import Intervals, Outcome, PushHeader, PushReply
 from ray_easgd.staging import staging_for
 from ray_easgd.telling import Telling, is_number
-from ray_easgd.wire import Payload
+from ray_easgd.wire import Payload, decoded
 
 _MOST_TRIES = 10  # exchanges in place to bring the last steps to the hub
 
@@ -50,14 +50,14 @@ class Elastic:
     ) -> None:
         self.vector, self.link, self.options = vector, link, options
         self.name, self.clock, self.counts = name, 0, ElasticCounts()
-        self._local_step, self._data = local_step, data or NoData()
+        self._local_step, self._freight = local_step, Freight(data or NoData())
         self._exchange = options.algorithm.exchange
         self._answered = self._exchange.answered
         self._staging = staging_for(vector.flat)
         seed = options.ledger_seed
         self._checksum = None if seed is None else Checksum(vector.flat.numel(), seed)
         self._told = Telling(reporter, name, conserves=options.algorithm.conserves == "sum")
-        self._pushed_at, self._was_late, self._rounds = 0, False, options.algorithm.rounds
+        self._was_late, self._rounds = False, options.algorithm.rounds
         self._pending: Tensor | None = None  # a displacement that at_snapshot applies later
         self._residual: Tensor | None = None  # what rounding left of the last difference
         self.intake = Intake(link, self._staging, options.lead, options.period)
@@ -110,7 +110,7 @@ class Elastic:
 
     def has_told(self, clock: int) -> bool:
         """Whether the hub has confirmed what was done up to ``clock``."""
-        return self._pushed_at >= clock and not self.link.busy
+        return self._freight.pushed_at >= clock and not self.link.busy
 
     def settle(self) -> None:
         """Block until the worker is no longer ``waiting``. Learns of the hub's death."""
@@ -145,7 +145,7 @@ class Elastic:
         self.link.drain(pulls=free)
         self._collect()
         self._take_answer()
-        if self.clock > self._pushed_at:
+        if not self._freight.is_empty(self.clock):
             self._due = self.clock
             if free and not self._answered:
                 self.link.pull()
@@ -157,29 +157,26 @@ class Elastic:
             self.link.drain(pulls=free)
         while self._collect():
             self.link.drain(pulls=free)
+        if self._freight.owes and not self.link.orphaned:
+            self._flush_messages()
 
     def _flush_in_place(self) -> None:
         """Data that found every stripe busy each time, its holder being stopped, is given back."""
         for _ in range(_MOST_TRIES):
             self.link.drain()
             desk = self.link.desk
-            if self.clock == self._pushed_at and (desk is None or desk.is_told):
+            if self._freight.is_empty(self.clock) and (desk is None or desk.is_told):
                 return
             self._meet_in_place()
         if self.link.desk is not None:
-            self._data.give_back(self.link.desk.withdraw()[1])
-
-    @property
-    def incarnation(self) -> int:
-        """The number of this life."""
-        return self._child.incarnation
+            self._freight.give_back(self.link.desk.withdraw()[1])
 
     def _join(self, *, stays: bool = False) -> None:
         x = self.vector.flat
-        incarnation, snapshot = self.link.join(
+        self.incarnation, snapshot = self.link.join(
             x.detach().cpu(), self.vector.layout, ledger_seed=self.options.ledger_seed
         )
-        self._child = Child(incarnation)
+        self._child = Child(self.incarnation)
         if not stays:
             x.copy_(snapshot.vector)
         self._state = self._exchange.begin(x)
@@ -216,6 +213,8 @@ class Elastic:
                 self._applied(reply)
             elif reply.outcome is Outcome.GAP:
                 again = self._child.send_again(self.link.push)
+            elif reply.outcome is Outcome.STALE:
+                self._take_back(reply)
             elif reply.outcome is Outcome.REFUSED:
                 self._begin_new_life()
                 return False
@@ -229,6 +228,15 @@ class Elastic:
 
     def _applied(self, reply: PushReply) -> None:
         self._told.stale(self.clock, reply.staleness)
+
+    def _take_back(self, reply: PushReply) -> None:
+        """The hub will not have so old a difference: ``x`` has it again, and pulls first."""
+        for header, d in self._child.take_back(reply.sequence):
+            self.vector.flat.add_(decoded(d).to(self.vector.flat.device))
+            self._freight.take_back(header.steps, header.progress)
+            self.counts.moves += 1
+        self.intake.fresh, self._due = None, self.clock
+        self._told.too_stale(self.clock, reply.staleness)
 
     def _is_there(self) -> bool:
         return self._unanswered is None if self._answered else self.intake.fresh is not None
@@ -288,28 +296,25 @@ class Elastic:
         desk, x = self.link.desk, self.vector.flat
         assert desk is not None
         self._due = self.options.due_after(self.clock)
-        loss, progress = self._told.take_loss(), self._data.take_progress()
+        loss = self._told.take_loss()
         if not is_number(loss):
-            self._start_again(progress)
+            self._start_again()
             return
-        rate, steps = desk.moving_rate, self._data.take_steps(self.clock - self._pushed_at)
+        rate, (steps, progress) = desk.moving_rate, self._freight.load(self.clock)
         later = self.options.order == "at_snapshot"
         meeting, pending = meet(
             desk, self._exchange, x, self._state, self._staging, later, steps, progress
         )
-        if meeting.outcome is Outcome.REFUSED:
-            self._begin_new_life(progress)
-        elif meeting.outcome is Outcome.NOT_FINITE:
-            self._start_again(progress)
-        else:
-            self._pushed_at = self.clock
-            self._pending = pending
-            self.counts.moves += pending is None
-            self.counts.met_in_place(x.nbytes, meeting.num_left_out)
-            norm = meeting.squared_norm**0.5
-            self._told.exchanged(self.clock, loss, norm, rate, meeting.staleness)
-            if desk.is_to_tell:
-                self.link.tell()
+        if meeting.outcome in (Outcome.REFUSED, Outcome.NOT_FINITE):
+            self._freight.take_back(steps, progress)
+            (self._begin_new_life if meeting.outcome is Outcome.REFUSED else self._start_again)()
+            return
+        self._pending = pending
+        self.counts.moves += pending is None
+        self.counts.met_in_place(x.nbytes, meeting.num_left_out)
+        self._told.exchanged(self.clock, loss, meeting.squared_norm**0.5, rate, meeting.staleness)
+        if desk.is_to_tell:
+            self.link.tell()
 
     def _move(self, d: Tensor) -> None:
         """Move ``x`` by the center held, now or after the next gradient."""
@@ -328,18 +333,18 @@ class Elastic:
             self._move_by(displacement)
 
     def _send(self, d: Tensor, payload: Payload) -> None:
+        steps, progress = self._freight.load(self.clock)
         header = PushHeader(
             incarnation=self._child.incarnation,
             sequence=self._child.sequence + 1,
             computed_from=self.intake.held.header.version,
-            steps=self._data.take_steps(self.clock - self._pushed_at),
+            steps=steps,
             clock=self.clock,
             taken_at=self.intake.taken_at,
             moving_rate=self.intake.held.header.moving_rate,
-            progress=self._data.take_progress(),
+            progress=progress,
             checksum=self._checksum(d) if self._checksum else None,
         )
-        self._pushed_at = self.clock
         self._child.retain(header, payload)
         self.counts.exchanges += 1
         self.counts.bytes_sent += payload.nbytes
@@ -352,49 +357,44 @@ class Elastic:
         self.counts.moves += 1
 
     @torch.no_grad()
-    def return_to_center(self) -> None:
-        """Drop the steps since the last push, and start from the newest center known."""
+    def return_to_center(self) -> int:
+        """Start from the newest center known; returns how many steps that drops."""
         self._told.take_loss()
-        self._drop()
-
-    def _drop(self, progress: Intervals = ()) -> int:
         desk, x = self.link.desk, self.vector.flat
         steps, unreached = (0, ()) if desk is None else desk.withdraw()
         x.copy_(self.intake.center if desk is None else read_center(desk, x.numel()))
         if self.options.algorithm.conserves == "pushes":
             for push in self._child.unseen(x.device):  # the center as the hub will have it
                 x.add_(push)
-        return steps + self._forget(x, unreached + progress + self._data.take_progress())
+        return steps + self._forget(x, unreached)
 
-    def _start_again(self, progress: Intervals = ()) -> None:
+    def _start_again(self) -> None:
         """Non-finite numbers: leave them here, and start from the center without old momentum."""
-        lost = self._drop(progress)
+        lost = self.return_to_center()
         self.counts.restarts += 1
         self._told.not_finite(self.clock, lost)
 
-    def _begin_new_life(self, refused: Intervals = (), *, is_known: bool = True) -> None:
+    def _begin_new_life(self, *, is_known: bool = True) -> None:
         """The hub took this life for dead, or, a successor, never knew it: then ``x`` may stay.
 
         What was not applied is lost; say how much.
         """
-        refused += tuple(i for header, _ in self._child.retained for i in header.progress)
+        refused = tuple(i for header, _ in self._child.retained for i in header.progress)
         if self.link.desk is not None:
             refused += self.link.desk.pending_progress()
         lost, stays = self._child.write_off(), self._exchange.elastic and not is_known
         self._join(stays=stays)
         if stays:
-            self._data.give_back(refused)
+            self._freight.give_back(refused)
         else:
-            self._forget(self.vector.flat, refused + self._data.take_progress())
+            self._forget(self.vector.flat, refused)
         self._told.new_life(self._child.incarnation, lost, is_known=is_known)
 
-    def _forget(self, x: Tensor, progress: Intervals) -> int:
+    def _forget(self, x: Tensor, refused: Intervals) -> int:
         """Begin anew at ``x``: the data goes back to the queue; returns the steps dropped."""
         self._state = self._exchange.begin(x)
         self._pending = self._residual = None
         self.counts.moves += 1
         if self._local_step is not None:
             self._local_step.reset()
-        self._data.give_back(progress)
-        dropped, self._pushed_at = self.clock - self._pushed_at, self.clock
-        return dropped
+        return self._freight.drop(self.clock, refused)

@@ -30,6 +30,7 @@ class HubOptions:
 
     ``fixed_rate`` replaces the rule ``min(1/2, beta / (children + parent))``; ``ledger_seed``
     turns the edge ledger on, where the center ``balances``: is its start plus its pushes.
+    ``max_staleness``: pushes from an older center than that are not applied.
     """
 
     center_step: CenterStep
@@ -39,6 +40,7 @@ class HubOptions:
     fixed_rate: float | None = None
     ledger_seed: int | None = None
     balances: bool = True
+    max_staleness: int | None = None
     traced: bool = False
 
 
@@ -52,6 +54,7 @@ def options_for(
     average: Average | None = None,
     average_rate: float = 0.001,
     staleness_power: float = 0.0,
+    max_staleness: int | None = None,
     traced: bool = False,
 ) -> HubOptions:
     """How an algorithm's hub behaves; ``average`` None takes the algorithm's own."""
@@ -65,6 +68,7 @@ def options_for(
         fixed_rate=fixed_rate,
         ledger_seed=ledger_seed,
         balances=algorithm.conserves != "none" and not staleness_power,
+        max_staleness=max_staleness,
         traced=traced,
     )
 
@@ -222,12 +226,17 @@ class Hub:
 
     def apply(self, header: PushHeader, d: Payload) -> PushReply:
         """Take one push in, exactly once, and say what became of it."""
-        outcome = self._judge(header)
+        staleness = self._count - header.computed_from.count
+        outcome = self._judge(header, staleness)
         if outcome is not Outcome.APPLIED:
             self.refused += outcome is Outcome.REFUSED
             self.duplicates += outcome is Outcome.DUPLICATE
-            return PushReply(outcome=outcome, version=self.version)
-        staleness = self._count - header.computed_from.count
+            return PushReply(
+                outcome=outcome,
+                version=self.version,
+                staleness=staleness,
+                sequence=header.sequence,
+            )
         if self.options.rounds == "together":
             self._gathered[header.incarnation] = (header, d)
             self._complete_round()
@@ -320,7 +329,7 @@ class Hub:
         gap = abs(self._ledger.checksum(self.vector) - expected)
         return gap / max(self._ledger.scale, 1e-30)
 
-    def _judge(self, header: PushHeader) -> Outcome:
+    def _judge(self, header: PushHeader, staleness: int) -> Outcome:
         if header.incarnation not in self._living:
             return Outcome.REFUSED
         held = self._gathered.get(header.incarnation)
@@ -329,7 +338,10 @@ class Hub:
         expected = (held[0].sequence if held else self._applied[header.incarnation]) + 1
         if header.sequence < expected:
             return Outcome.DUPLICATE
-        return Outcome.APPLIED if header.sequence == expected else Outcome.GAP
+        if header.sequence > expected:
+            return Outcome.GAP
+        most = self.options.max_staleness
+        return Outcome.STALE if most is not None and staleness > most else Outcome.APPLIED
 
     def _complete_round(self) -> None:
         """Apply what is gathered as one sum, in the order of births, once nobody is missing."""

@@ -96,13 +96,18 @@ class Outcome(Enum):
     DUPLICATE = "duplicate"  # applied before: the acknowledgement was lost, not the push
     GAP = "gap"  # an earlier push of this incarnation is missing: send that one first
     REFUSED = "refused"  # a dead incarnation, or one this hub never admitted
+    STALE = "stale"  # computed from too old a center: not applied, the child takes it back
     NOT_FINITE = "not_finite"  # the guard found it on the way: nothing of that block was written
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PushReply:
-    """A hub's answer. ``staleness``: hub version when applied minus version computed from."""
+    """A hub's answer. ``staleness``: hub version when applied minus version computed from.
+
+    ``sequence`` is that of a push that is ``STALE``.
+    """
 
     outcome: Outcome
     version: Version
     staleness: int = 0
+    sequence: int = 0

@@ -39,6 +39,7 @@ def algorithm_of(config: Config) -> Algorithm:
     _refuse_what_makes_no_tree(algorithm, config)
     _refuse_impossible_sharing(algorithm, config)
     _refuse_rounds_in_fragments(algorithm, config)
+    _refuse_what_cannot_be_taken_back(algorithm, config)
     return algorithm
 
 
@@ -54,6 +55,13 @@ def refuse_what_differs_on_the_wire(config: Config, doing: str) -> None:
             raise BadConfig(
                 f"algorithm.{key}", target, f"{doing} knows fixed periods only", "Leave it away."
             )
+    if (most := config.fleet.max_staleness) is not None:
+        raise BadConfig(
+            "fleet.max_staleness",
+            most,
+            f"{doing} knows no push that is taken back",
+            "Leave it away.",
+        )
     keys: dict[str, tuple[object, object]] = {
         "exchange.format": (config.exchange.format, "float32"),
         "exchange.fragments": (config.exchange.fragments, 1),
@@ -222,6 +230,19 @@ def _refuse_rounds_in_fragments(algorithm: Algorithm, config: Config) -> None:
             config.exchange.fragments,
             f"in {algorithm.name} workers wait for each other, and would do so in other fragments",
             "Set exchange.fragments=1, or take a method that waits for nobody, as diloco_async.",
+        )
+
+
+def _refuse_what_cannot_be_taken_back(algorithm: Algorithm, config: Config) -> None:
+    """A push that is taken back has to be what the child moved by, and nothing else."""
+    most, exchange = config.fleet.max_staleness, algorithm.exchange
+    plain = isinstance(exchange, ElasticExchange) and not exchange.one_way
+    if most is not None and not (plain and algorithm.rounds == "none"):
+        raise BadConfig(
+            "fleet.max_staleness",
+            most,
+            f"a worker of {algorithm.name} cannot take back what it sent",
+            "Leave it away, or take algorithm.name=easgd or eamsgd (with topology.scheme=elastic).",
         )
 
 

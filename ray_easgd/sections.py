@@ -126,6 +126,11 @@ class FleetSection(Section):
         default=None, description="fractions allowed; default 1 where the cluster has GPUs, else 0"
     )
     cpus_per_worker: Annotated[float, Field(ge=0)] = 1.0
+    max_staleness: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="a push from a center older than so many versions is taken back, and made "
+        "again from a new one",
+    )
     steps_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         default=None, description="hold each worker to so many steps a second, for a trial"
     )
@@ -324,6 +329,12 @@ class RunSection(Section):
     )
     keep: Count = Field(
         default=3, description="checkpoints that are kept, the newest; and the best one"
+    )
+
+    rollbacks: Annotated[int, Field(ge=0)] = Field(
+        default=3,
+        description="how often a run whose loss blows up goes back to its best checkpoint, with "
+        "half the learning rate; 0: it ends with an error",
     )
 
     journal: str | None = Field(

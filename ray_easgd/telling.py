@@ -67,6 +67,15 @@ class Telling:
         """How many versions lay between a push's center and itself."""
         self.reporter.metrics({"staleness": float(staleness)}, step=clock)
 
+    def too_stale(self, clock: int, staleness: int) -> None:
+        """The hub would not have a difference from so old a center: it is taken back."""
+        self.reporter.event(
+            "too_stale",
+            f"{self._name} at step {clock}: its push was computed from a center {staleness} "
+            "versions old; it takes it back, and pulls before it pushes again",
+            staleness=staleness,
+        )
+
     def not_finite(self, clock: int, steps_lost: int) -> None:
         """Non-finite numbers made it start from the center; Diverged if they always do."""
         self._restarts_in_a_row += 1

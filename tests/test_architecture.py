@@ -24,6 +24,7 @@ FLOORS = (
         {
             *{"parameters", "config", "sections", "ports", "topology", "moving_rate"},
             *{"schedules", "result", "progress", "journal", "pacer", "adaptive_period"},
+            "divergence",
         },
     ),
     ("mathematics", {"algorithms", "codec", "ledger", "kernels", "compiled", "theory", "tasks"}),
@@ -42,7 +43,7 @@ FLOORS = (
                 "events",
                 "recipe",
             },
-            *{"wire", "staging", "telling", "apart", "intake", "audit", "incidents"},
+            *{"wire", "staging", "telling", "apart", "intake", "freight", "audit", "incidents"},
             *{"notices", "storage", "checkpoint", "resumption", "run_folder", "tensorboard_curves"},
         },
     ),

@@ -65,6 +65,7 @@ class Simulation:
     average: Average | None = None
     average_rate: float = 0.001
     staleness_power: float = 0.0
+    max_staleness: int | None = None
     seed: int = 0
     records: list[tuple[float, str, Record]] = field(default_factory=list)
 
@@ -241,6 +242,7 @@ class Simulation:
             average="none" if depth else self.average,
             average_rate=self.average_rate,
             staleness_power=self.staleness_power,
+            max_staleness=self.max_staleness,
             traced=True,
         )
 

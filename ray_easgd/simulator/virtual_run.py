@@ -79,6 +79,7 @@ def make_simulation(config: Config, problem: Problem | None = None) -> Simulatio
         average=config.center.average,
         average_rate=config.center.average_rate,
         staleness_power=section.staleness_power,
+        max_staleness=config.fleet.max_staleness,
         seed=config.seed,
     )
     for fault in sim.faults:
