@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import ray
 from ray.exceptions import RayError
@@ -10,6 +11,7 @@ from ray.exceptions import RayError
 from ray_easgd.errors import BadCluster
 
 _ANSWER_S = 10.0
+_LOOK_EVERY_S = 1.0
 
 
 def drain_node(node_id: str, *, message: str, deadline_s: float) -> None:
@@ -47,6 +49,25 @@ def draining_nodes() -> dict[str, int]:
         return dict(state.get_draining_nodes())
     except (ImportError, AttributeError):
         return {}
+
+
+class DrainWatch:
+    """The nodes that are about to go, asked for now and then; ``tell`` takes kind and message."""
+
+    def __init__(self, tell: Callable[[str, str], None]) -> None:
+        self.nodes: set[str] = set()
+        self._tell, self._due = tell, 0.0
+
+    def look(self) -> set[str]:
+        """Those known by now."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _LOOK_EVERY_S
+            for node in draining_nodes().keys() - self.nodes:
+                self.nodes.add(node)
+                self._tell(
+                    "draining", f"node {node[:8]} is about to go: its workers say goodbye first"
+                )
+        return self.nodes
 
 
 def _refused(node_id: str, problem: str, remedy: str) -> BadCluster:

@@ -11,7 +11,7 @@ from ray.exceptions import RayError, RayTaskError
 from actors.chronicle import Chronicle
 from actors.cluster import gpus_per_worker, num_spares, num_wanted
 from actors.controller import Note, start_controller
-from actors.draining import draining_nodes
+from actors.draining import DrainWatch
 from actors.evaluator import Evaluation
 from actors.fleet import Fleet, explain
 from actors.hub_status import joined
@@ -41,7 +41,6 @@ _STARTING = "starting workers"
 _TICK_S = 0.5
 _GRACE_S = 10.0
 _WRITE_EVERY_S = 5.0
-_DRAIN_EVERY_S = 1.0
 _SPARES_AFTER_S = 10.0  # imports take a core for seconds: not from the first steps of all
 
 
@@ -71,8 +70,7 @@ class Run:
         self._phase = _STARTING
         self._observing: list[ObjectRef[Any]] | None = None
         self._training_since: float | None = None
-        self._write_after = self._drain_after = time.monotonic()
-        self._draining: set[str] = set()
+        self._write_after = time.monotonic()
         self.trained_s = 0.0
         self.ledger_error: float | None = None
         self.chronicle = Chronicle(folder, display, began_at - folder.reached_s)
@@ -84,6 +82,7 @@ class Run:
             trained_s=self._since_first_step,
             val_accuracy=lambda: self.sight.val_accuracy,
         )
+        self._draining = DrainWatch(self.chronicle.tell)
         self._start_actors()  # it refuses a run that is going on, and leaves its folder alone
         self._keeper.begin()
         self.fleet = Fleet(
@@ -222,15 +221,6 @@ class Run:
 
     def _see_to_the_fleet(self) -> None:
         """Who is missing, who is too many, and who sits on a machine that is about to go."""
-        now = time.monotonic()
-        if now >= self._drain_after:
-            self._drain_after = now + _DRAIN_EVERY_S
-            going = set(draining_nodes())
-            for node in going - self._draining:
-                self.chronicle.tell(
-                    "draining", f"node {node[:8]} is about to go: its workers say goodbye first"
-                )
-            self._draining |= going
         if self._training_s() > self._trained_before_s + _SPARES_AFTER_S:
             self.fleet.spares = num_spares(self.config)
             if self.fleet.spares:
@@ -239,7 +229,7 @@ class Run:
         if wanted is not None and wanted != self.fleet.wanted:
             self.chronicle.tell("scaled", f"{wanted} workers are wanted, not {self.fleet.wanted}")
             self.fleet.wanted = wanted
-        self.fleet.reconcile(self._draining, self.sight.steps_of)
+        self.fleet.reconcile(self._draining.look(), self.sight.steps_of)
 
     def _wind_down(self) -> None:
         """Let workers finish with a last exchange. One that does not answer is not waited for.
@@ -295,6 +285,14 @@ class Run:
             remind(self.controller, self.sight, self.fleet, self.hubs.posted)
             self.chronicle.tell("controller_restarted", RESTARTED)
         self._record(notes)
+        self._guard_against_divergence()
+
+    def _guard_against_divergence(self) -> None:
+        """Of a loop of the user's own only he knows what its loss means: he is told."""
+        if (error := self.sight.blew_up()) is not None:
+            if self.program.task is not None:
+                raise error
+            self.chronicle.tell("diverging", str(error))
 
     def _judged(self) -> list[Published]:
         """The center as it is tested and kept, shard by shard."""

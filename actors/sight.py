@@ -11,6 +11,8 @@ from actors.evaluator import Evaluation
 from actors.hub_status import HubStatus
 from ray_easgd.display import Progress, WorkerProgress
 from ray_easgd.display.tree import TreeNode
+from ray_easgd.divergence import DivergenceGuard
+from ray_easgd.errors import LossBlewUp
 
 
 @dataclass
@@ -25,6 +27,16 @@ class Sight:
     hubs: dict[str, HubStatus] = field(default_factory=dict)  # aggregators, where there are any
     reported: dict[str, float] = field(default_factory=dict)
     _told_why: bool = False
+    _guard: DivergenceGuard = field(default_factory=DivergenceGuard)
+    _blew_up: bool = False
+
+    def blew_up(self) -> LossBlewUp | None:
+        """Once: what there is to say of a training loss that has blown up."""
+        self._guard.see(self.mean_over_workers(lambda w: w.loss))
+        if self._blew_up or not self._guard.diverged:
+            return None
+        self._blew_up = True
+        return LossBlewUp(self._guard.last, self._guard.start)
 
     def why_messages(self) -> str:
         """Once: why workers on the center's node exchange by messages; empty where they do not."""

@@ -18,9 +18,17 @@ from actors.cluster import (
 from actors.run import Run
 from actors.sight import worker_node
 from actors.worker import Program
+from ray_easgd.checkpoint import keep_best
 from ray_easgd.config import Config
 from ray_easgd.display import Display, make_display
-from ray_easgd.errors import BadConfig, BadStorage, Superseded, TrainingFailedError
+from ray_easgd.errors import (
+    BadConfig,
+    BadStorage,
+    Diverged,
+    LossBlewUp,
+    Superseded,
+    TrainingFailedError,
+)
 from ray_easgd.loop import make_local_step, resolve, resolve_exchange
 from ray_easgd.planner.plan import check
 from ray_easgd.recipe import algorithm_of, refuse_what_differs_on_the_wire
@@ -132,6 +140,27 @@ class ElasticTrainer:
         began_at: float,
         trace: str | None,
     ) -> Result:
+        """The run; where its loss blows up, again from its best checkpoint, more slowly."""
+        news = ""
+        for left in reversed(range(config.run.rollbacks + 1)):
+            try:
+                return self._sit(config, num_workers, folder, shown, began_at, trace, news)
+            except (Diverged, LossBlewUp) as error:
+                if not left or trace is not None or self.program.task is None:
+                    raise
+                config, news = rolled_back(config, folder, error)
+        raise AssertionError("the last one returns or raises")
+
+    def _sit(
+        self,
+        config: Config,
+        num_workers: int,
+        folder: RunFolder,
+        shown: Display,
+        began_at: float,
+        trace: str | None,
+        news: str,
+    ) -> Result:
         algorithm = algorithm_of(config)
         resumed = found(folder, config, algorithm.name, shown.event)
         if resumed is not None and trace is not None:
@@ -154,6 +183,8 @@ class ElasticTrainer:
                 resumed=resumed,
             )
             folder.write_config(config.to_yaml())
+            if news:
+                run.chronicle.tell("rolled_back", news)
             return _carry_out(run)
 
     def _refuse_what_a_tree_has_not(self) -> None:
@@ -185,6 +216,20 @@ class ElasticTrainer:
             samples = max(_DEFAULT_EPOCHS * len(opened.data.train), _DEFAULT_FEWEST_SAMPLES)
             return updated(config, "stop", samples=samples)
         return config
+
+
+def rolled_back(
+    config: Config, folder: RunFolder, error: TrainingFailedError
+) -> tuple[Config, str]:
+    """How to go on after ``error``: with half the learning rate; and what to tell of it.
+
+    Of the checkpoints only the best stays: the newest may be of a center that had blown up.
+    """
+    best = keep_best(folder)
+    lr = (config.optimizer.lr or algorithm_of(config).lr) / 2
+    place = f"its best checkpoint, {best}" if best else "its beginning: it has no checkpoint"
+    told = f"{error} The run goes back to {place}, and on with optimizer.lr={lr:g}."
+    return updated(config, "optimizer", lr=lr), told
 
 
 def _folder(config: Config) -> RunFolder:

@@ -135,10 +135,19 @@ def keep_newest(folder: RunFolder, number: int, *, best: bool = False) -> None:
     if best and len(written) > number:
         accuracies = {k: _val_accuracy(place) for k, place in written.items()}
     for dropped in written.keys() - to_keep(accuracies, number):
-        place = written[dropped]
-        place.delete(MANIFEST)  # first: from here on it is none
-        for name in (CENTER, STATE):
-            place.delete(name)
+        _delete(written[dropped])
+
+
+def keep_best(folder: RunFolder) -> str | None:
+    """Delete all checkpoints but the best, by ``val_accuracy``; its path.
+
+    Without any that says it, all of them: nobody knows from where on they are bad.
+    """
+    written = dict(_written(folder))
+    best = to_keep({k: _val_accuracy(place) for k, place in written.items()}, 0)
+    for dropped in written.keys() - best:
+        _delete(written[dropped])
+    return next((written[k].shown for k in best), None)
 
 
 def to_keep(accuracies: Mapping[int, float | None], number: int) -> set[int]:
@@ -149,6 +158,12 @@ def to_keep(accuracies: Mapping[int, float | None], number: int) -> set[int]:
     newest = sorted(accuracies, reverse=True)[:number]
     known = [(a, k) for k, a in accuracies.items() if a is not None and not math.isnan(a)]
     return {*newest, *(k for _, k in sorted(known)[-1:])}
+
+
+def _delete(place: Place) -> None:
+    place.delete(MANIFEST)  # first: from here on it is none
+    for name in (CENTER, STATE):
+        place.delete(name)
 
 
 def _written(folder: RunFolder) -> Iterator[tuple[int, Place]]:

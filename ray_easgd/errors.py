@@ -121,6 +121,20 @@ class Superseded(TrainingFailedError):
         )
 
 
+class LossBlewUp(TrainingFailedError):
+    """The fleet's training loss rose far above where it started, and stayed there."""
+
+    def __init__(self, loss: float, start: float) -> None:
+        super().__init__(loss, start)
+        self.loss, self.start = loss, start
+
+    def __str__(self) -> str:
+        return (
+            f"the training loss has blown up to {self.loss:.3g}; it started from {self.start:.3g}. "
+            "Lower optimizer.lr, or clip the gradients."
+        )
+
+
 class Diverged(TrainingFailedError):
     """A worker met non-finite numbers again and again, each time after a start from the center."""
 

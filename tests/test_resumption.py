@@ -13,6 +13,7 @@ import torch
 
 from ray_easgd.algorithms import METHODS
 from ray_easgd.checkpoint import (
+    keep_best,
     keep_newest,
     latest_checkpoint,
     read_checkpoint,
@@ -220,3 +221,19 @@ def test_a_later_driver_takes_the_seat(folder: RunFolder) -> None:
     second.check()
     with pytest.raises(Superseded, match="another driver"):
         first.check()
+
+
+def test_after_a_rollback_only_the_best_checkpoint_is_left(folder: RunFolder) -> None:
+    for count, accuracy in {1: 0.4, 2: 0.9, 3: 0.9, 5: 0.2}.items():
+        keep(folder, a_hub(count), beside={"val_accuracy": accuracy})
+    best = keep_best(folder)
+    assert best == latest_checkpoint(folder)
+    assert Path(best or "").name == "3"
+
+
+def test_without_a_word_on_accuracy_a_rollback_goes_back_to_the_beginning(
+    folder: RunFolder,
+) -> None:
+    keep(folder, a_hub(3))
+    assert keep_best(folder) is None
+    assert latest_checkpoint(folder) is None
