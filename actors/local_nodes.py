@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,23 +44,28 @@ def start_node(num_cpus: float, *, labels: Sequence[str] = ()) -> LocalNode:
     words = [f"--num-cpus={num_cpus:g}", "--block", f"--address={address}"]
     if labels:
         words.append(f"--labels={','.join(labels)}")
-    for _ in range(_TRIES):
-        process = subprocess.Popen(
-            [Path(sys.executable).with_name("ray"), "start", *words],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            if new := _joined(process, before):
-                (node,) = new
-                _meet(node, here=ray.get_runtime_context().get_node_id())
-                return LocalNode(process, node)
-        except BaseException:
+    with tempfile.TemporaryFile() as said:
+        for _ in range(_TRIES):
+            process = subprocess.Popen(
+                [Path(sys.executable).with_name("ray"), "start", *words],
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+            try:
+                if new := _joined(process, before):
+                    (node,) = new
+                    _meet(node, here=ray.get_runtime_context().get_node_id())
+                    return LocalNode(process, node)
+            except BaseException:
+                _kill(process)
+                raise
             _kill(process)
-            raise
-        _kill(process)
-    raise EasgdError("Ray's node on this machine did not start; `ray start` tells why.")
+        said.seek(0)
+        why = said.read()[-2000:].decode(errors="replace").strip()
+    raise EasgdError(
+        f"Ray's node on this machine did not start, {_TRIES} times; `ray start` said:\n{why}"
+    )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from actors.cluster import (
     refuse_unknown_placement,
     with_default_tree,
 )
+from actors.ray_datasets import opened
 from actors.run import Run
 from actors.sight import worker_node
 from actors.worker import Program
@@ -68,7 +69,8 @@ class ElasticTrainer:
     """Trains one model by elastic averaging on a Ray cluster that may change under way.
 
     Two ways in: ``train_loop_per_worker``, your own PyTorch loop (``ray_easgd.session``), or
-    ``task``, which the built-in loop trains. ``config`` takes every key of the command line,
+    ``task``, which the built-in loop trains. ``datasets``, of Ray Data or map-style, are what
+    ``session.dataset(name)`` gives the loop. ``config`` takes every key of the command line,
     as a ``Config`` or as nested mappings.
     """
 
@@ -78,6 +80,7 @@ class ElasticTrainer:
         *,
         train_loop_config: Mapping[str, Any] | None = None,
         task: Task | None = None,
+        datasets: Mapping[str, Any] | None = None,
         config: Config | Mapping[str, Any] | None = None,
         scaling_config: Any = None,
         run_config: Any = None,
@@ -86,6 +89,14 @@ class ElasticTrainer:
             raise BadConfig(
                 "task", task, "there is a train_loop_per_worker too", "Give one of the two."
             )
+        if train_loop_per_worker is None and datasets:
+            raise BadConfig(
+                "datasets",
+                list(datasets),
+                "a task has data of its own",
+                "Give a loop that reads it.",
+            )
+        self._datasets = dict(datasets or {})
         self.config = _merged(config, scaling_config, run_config)
         if train_loop_per_worker is None:
             task = (task or Task()).filled(self.config)
@@ -118,6 +129,7 @@ class ElasticTrainer:
             config = with_default_tree(config, algorithm, num_workers)
             refuse_unknown_placement(config)
             doubt = None if force else check(self.config, num_workers)  # as the user set it
+            self.program = replace(self.program, datasets=opened(self._datasets))
             name = config.run.name or _fresh_name(config)
             config = updated(config, "run", name=name)
             with display or make_display() as shown, _folder(config) as folder:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Event
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -46,11 +46,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What a worker runs: a task in the built-in loop, or the user's own loop."""
+    """What a worker runs: a task in the built-in loop, or the user's own loop with ``datasets``."""
 
     task: Task | None = None
     loop: Callable[..., object] | None = None
     loop_config: Mapping[str, Any] | None = None
+    datasets: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +145,7 @@ class Worker:
             reporter=reporter,
             device=device,
             batch_size=seat.config.batch_size,
+            datasets=seat.program.datasets,
             ended=self._ended,
             traced=seat.traced,
             pacer=Pacer(rate) if (rate := seat.config.fleet.steps_per_s) else None,

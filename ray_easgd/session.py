@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from ray_easgd.adaptive_period import Overheard, PeriodGovernor
 from ray_easgd.algorithms.steps import LocalStep, TorchStep
 from ray_easgd.elastic_options import ElasticOptions
+from ray_easgd.errors import BadData
 from ray_easgd.link import Link
 from ray_easgd.pacer import Pacer
 from ray_easgd.parameters import ParameterVector
@@ -89,6 +90,7 @@ class Session:
     shards: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     batch_size: int = 32
+    datasets: Mapping[str, Any] = field(default_factory=dict)
     ended: Event = field(default_factory=Event)
     traced: bool = False
     pacer: Pacer | None = None
@@ -240,6 +242,15 @@ def data(dataset: Any, *, batch_size: int | None = None, epochs: int = 1) -> Ite
     return current().data(dataset, batch_size=batch_size, epochs=epochs)
 
 
+def dataset(name: str = "train") -> Any:
+    """One of the trainer's ``datasets``, for ``session.data``; BadData where there is none."""
+    known = current().datasets
+    if name not in known:
+        remedy = f"Known: {', '.join(known) or 'none'}. Give ElasticTrainer(datasets={{...}})."
+        raise BadData("session.dataset", name, "the trainer was given no such dataset", remedy)
+    return known[name]
+
+
 def report(metrics: Mapping[str, float]) -> None:
     """Record numbers of your own. Waits for nobody."""
     current().report(metrics)
@@ -270,6 +281,11 @@ def _as_step(optimizer: Any) -> LocalStep | None:
 def _length(dataset: Any) -> int:
     if isinstance(dataset, Sized):
         return len(dataset)
+    if hasattr(dataset, "streaming_split"):
+        raise TypeError(
+            "a Ray dataset is executed once, by the driver: give it to "
+            "ElasticTrainer(datasets={'train': ds}), and session.data(session.dataset('train'))."
+        )
     raise TypeError(
         f"session.data takes a map-style dataset (with __len__ and __getitem__), "
         f"not {type(dataset).__name__}."
