@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import yaml
 
 ROOT = Path(__file__).parents[1]
