@@ -93,7 +93,7 @@ def main(order_file: str, result_file: str) -> None:
         has_spares=True,
         stops=True,
         seed=order["seed"],
-        tell=lambda line: sys.stderr.write(f"{line}\n") and None,
+        tell=_tell,
     )
     cutter.begin()
     try:
@@ -118,6 +118,10 @@ def main(order_file: str, result_file: str) -> None:
     }
     Path(result_file).write_text(json.dumps(told), "utf-8")
     ray.shutdown()
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def gap(journals: Journals, cutter: Cutter) -> float:
