@@ -12,7 +12,9 @@ import ray
 
 from actors.center import Center, groups
 from actors.controller import Note
+from actors.glance import glance
 from actors.lifecycle import as_actor
+from ray_easgd.doctor.evidence import ChildLook
 from ray_easgd.errors import HubLost
 
 if TYPE_CHECKING:  # Ray imports this module wherever a handle arrives: without torch
@@ -70,11 +72,13 @@ class Aggregator(Center):
         for wire_format in (post.wire_format, post.tie_options.wire_format):
             warm_up(wire_format)
         self._name, self._parent = post.name, post.parent_name
+        self._waits = post.tie_options.algorithm.rounds != "none"
         self._reporter = HubReporter(post.controller, post.name)
         self._journal = open_journal(post.config, post.name)
         self._links = [self._link(post, part) for part in range(post.fragments)]
         hubs = [self._hub(post, link) for link in self._links]
         self.has_memory = self._took_over(post, hubs)
+        self._hubs = hubs
         self._open(post.run, [HubSlice(hub) for hub in hubs])
         for link, part in zip(self._links, self._slices, strict=True):
             _Waker(link, part)
@@ -107,6 +111,17 @@ class Aggregator(Center):
         latest = self._reporter.latest
         known: dict[str, Any] = {k: latest[k] for k in ("distance", "staleness") if k in latest}
         return replace(self._status(), name=self._name, parent=self._parent, **known)
+
+    @ray.method(concurrency_group="control")
+    def glance(self) -> ChildLook:
+        """How it is as its parent's child."""
+        return glance(
+            self._name,
+            self._links,
+            clock=sum(hub.num_served for hub in self._hubs),
+            counts=[hub.tie.counts for hub in self._hubs if hub.tie is not None],
+            waits=self._waits,
+        )
 
     def _link(self, post: Post, part: int) -> HubLink:
         from actors.journaled import journaled

@@ -26,6 +26,7 @@ from ray.exceptions import (
 )
 from torch import Tensor
 
+from actors.stopwatch import Stopwatch
 from actors.succession import Holding
 from ray_easgd.errors import BadCluster, HubLost
 from ray_easgd.in_place import read_center
@@ -123,6 +124,7 @@ class HubLink:
         self._format: WireFormat = wire_format
         self._near, self._must_share, self._find = near, must_share, find
         self._following = Lock()
+        self.incoming, self.outgoing = Stopwatch(), Stopwatch()
         self.orphaned = False
         self.on_arrival: Callable[[], None] = _nothing
         self.incarnation = 0
@@ -155,7 +157,7 @@ class HubLink:
 
     def pull(self, showing: int | None = None) -> None:
         if self._pulling is None:
-            self._pulling = self._pulls.submit(self._fetch, showing)
+            self._pulling = self._pulls.submit(self.incoming.timed, self._fetch, showing)
             self._pulling.add_done_callback(self._arrived)
 
     def pulled(self) -> Snapshot | None:
@@ -165,7 +167,7 @@ class HubLink:
         return self._known(future)
 
     def push(self, header: PushHeader, d: Payload) -> None:
-        self._pushing.append(self._pushes.submit(self._send, header, d))
+        self._pushing.append(self._pushes.submit(self.outgoing.timed, self._send, header, d))
         self._pushing[-1].add_done_callback(self._arrived)
 
     def replies(self) -> list[PushReply]:

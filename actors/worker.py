@@ -17,6 +17,7 @@ import ray
 import torch
 
 from actors.controller import WorkerStatus
+from actors.glance import glance, place_of
 from actors.journaled import journaled, open_journal
 from actors.lifecycle import as_actor
 from actors.links import HubLink, find_in, open_link
@@ -27,6 +28,7 @@ from actors.succession import Holding, holdings, newest
 from ray_easgd.adaptive_period import PeriodGovernor
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
+from ray_easgd.doctor.evidence import ChildLook
 from ray_easgd.edges import tie_options
 from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.loop import make_local_step, train_task
@@ -83,7 +85,8 @@ class Worker:
         self._ended = Event()
         self._links: list[HubLink] = []
         self._leases: LeaseFeed | None = None
-
+        self._session: Session | None = None
+        self._training: int | None = None  # its thread
         self._is_asked_to_end = self._is_running = False
         self._listen_for_sigterm()
 
@@ -150,12 +153,13 @@ class Worker:
             traced=seat.traced,
             pacer=Pacer(rate) if (rate := seat.config.fleet.steps_per_s) else None,
         )
-        reporter.session = session
+        reporter.session = self._session = session
+        self._training = threading.get_ident()
         try:
             _train(session, seat)
             return replace(reporter.flush(), was_asked_to_end=self._is_asked_to_end)
         finally:
-            self._is_running = False
+            self._is_running, self._session = False, None
             for link in links:
                 link.close()
 
@@ -185,6 +189,22 @@ class Worker:
     def held(self) -> tuple[Interval, ...]:
         """The data it was given lately."""
         return self._leases.held if self._leases else ()
+
+    @ray.method(concurrency_group="control")
+    def glance(self) -> ChildLook:
+        """How it is: what it has done, how its edges are, and where its loop is."""
+        session = self._session
+        if session is None or session.tie is None:
+            doing = place_of(self._training) if session else ""
+            return glance(session.name if session else self._name, self._links, doing=doing)
+        return glance(
+            session.name,
+            self._links,
+            clock=session.tie.clock,
+            counts=[session.tie.counts],
+            waits=session.options.algorithm.rounds != "none",
+            doing=place_of(self._training),
+        )
 
     @ray.method(concurrency_group="control")
     def end(self) -> None:

@@ -18,6 +18,9 @@ other."""
 WireFormat = Literal["float32", "bfloat16", "int8"]
 """How vectors travel: as they are, or coded with a rounding that both ends apply."""
 
+ALONE_BY_METHOD = "the method's center does more than add up what arrives"
+"""Why a hub shares no memory, where that is its method's nature."""
+
 
 @dataclass(frozen=True, order=True, slots=True)
 class Version:

@@ -16,7 +16,7 @@ from ray_easgd.algorithms.contract import Arrival
 from ray_easgd.hub import Hub, HubOptions
 from ray_easgd.link import Snapshot
 from ray_easgd.parameters import Slot
-from ray_easgd.protocol import PushHeader, PushReply, SnapshotHeader
+from ray_easgd.protocol import ALONE_BY_METHOD, PushHeader, PushReply, SnapshotHeader
 from ray_easgd.wire import Payload, decoded
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class SharedHub(Hub):
         """A row for this living child, or None: it has to push and pull, as from another node."""
         options = self.options
         if not options.center_step.additive or options.rounds != "none" or options.traced:
-            self.why_alone = "the method's center does more than add up what arrives"
+            self.why_alone = ALONE_BY_METHOD
             return None
         if self._hall is None and not self._share():
             return None

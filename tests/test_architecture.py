@@ -40,6 +40,7 @@ FLOORS = (
                 "link",
                 "leases",
                 "fleet",
+                "doctor",
                 "events",
                 "recipe",
             },
@@ -60,7 +61,8 @@ FLOORS = (
         "facade",
         {
             *{"seam", "report", "display", "__init__"},
-            *{"cli", "benchmarks_cli", "chaos_cli", "notices_cli", "plan_cli", "reproduce_cli"},
+            *{"cli", "benchmarks_cli", "chaos_cli", "doctor_cli", "notices_cli"},
+            *{"plan_cli", "reproduce_cli"},
         },
     ),
     ("actors", {"actors"}),

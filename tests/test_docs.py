@@ -64,7 +64,7 @@ def test_the_places_that_the_page_names_are_there() -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/guarantees.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/guarantees.md", "docs/troubleshooting.md"])
 def test_the_tests_that_prove_a_guarantee_are_there(page: str) -> None:
     root = PAGE.parents[1]
     text = (root / page).read_text("utf-8")
