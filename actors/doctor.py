@@ -30,6 +30,7 @@ from ray_easgd.doctor.evidence import (
     ProcessLook,
     WorkerLook,
 )
+from ray_easgd.errors import BadInput
 from ray_easgd.protocol import ALONE_BY_METHOD
 
 _FIRST_ANSWER_S = 2.0
@@ -51,6 +52,7 @@ def examine(
     Raises BadInput where there is no such run, BadCluster where no cluster answers.
     """
     with controller_of(run, address) as (name, _):
+        _refuse_client(address)
         gatherer = _Gatherer(name)
         first, since = gatherer.look(_FIRST_ANSWER_S), time.monotonic()
         gatherer.begin_probes()
@@ -60,6 +62,19 @@ def examine(
         second = replace(second, nodes=tuple(gatherer.nodes(second.processes)))
         gatherer.close()
         return Evidence(run=name, interval_s=passed, first=first, second=second)
+
+
+def _refuse_client(address: str | None) -> None:
+    """Over Ray's client protocol its books on actors cannot be read."""
+    from ray.util.client import ray as client
+
+    if client.is_connected():
+        raise BadInput(
+            "address",
+            address,
+            "Ray's client protocol does not show a run's processes",
+            "Run the doctor on a node of the cluster with --address=auto, or as a job there.",
+        )
 
 
 def _interval(look: Look) -> float:

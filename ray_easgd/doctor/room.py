@@ -8,23 +8,33 @@ from ray_easgd.doctor.evidence import Evidence, NodeLook, ProcessLook
 from ray_easgd.doctor.finding import Finding, amounts, listed, size
 
 _FLOAT_BYTES = 4
+_STARTING_S = 60.0  # imports take half a minute on a busy machine
 _SHM = "/dev/shm"
 
 
 def no_resources(evidence: Evidence) -> Iterator[Finding]:
     """Processes that wait for room which no node has."""
-    waited = {p.name for p in evidence.first.processes if p.state == "pending"}
-    waiting = [
-        process
-        for process in evidence.second.processes
-        if process.state == "pending" and process.name in waited and process.needs
-        if not any(_has_room(node.free, process.needs) for node in evidence.second.nodes)
-    ]
     by_needs: dict[str, list[ProcessLook]] = {}
-    for process in waiting:
-        by_needs.setdefault(amounts(process.needs), []).append(process)
+    for process in _waiting(evidence):
+        if not _fits(evidence, process):
+            by_needs.setdefault(amounts(process.needs), []).append(process)
     for needs, ones in by_needs.items():
         yield _no_room(evidence, needs, ones)
+
+
+def not_started(evidence: Evidence) -> Iterator[Finding]:
+    """Processes that a node has room for, and that do not come up."""
+    for process in _waiting(evidence):
+        if process.age_s >= _STARTING_S and _fits(evidence, process):
+            yield Finding(
+                cause="worker_starting",
+                subject=process.seat or process.name,
+                evidence=f"the process of {process.name} has been starting for "
+                f"{process.age_s:.0f} s, though a node has the {amounts(process.needs)} it needs.",
+                remedy="See the newest log files of that node's raylet and of its runtime "
+                "environment (`ray logs`): packages that are installed, a working directory that "
+                "is fetched, imports that hang.",
+            )
 
 
 def shm_too_small(evidence: Evidence) -> Iterator[Finding]:
@@ -68,7 +78,19 @@ def memory_too_small(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-RULES = (no_resources, shm_too_small, memory_too_small)
+RULES = (no_resources, not_started, shm_too_small, memory_too_small)
+
+
+def _waiting(evidence: Evidence) -> Iterator[ProcessLook]:
+    """Those that were pending at both looks."""
+    waited = {p.name for p in evidence.first.processes if p.state == "pending"}
+    for process in evidence.second.processes:
+        if process.state == "pending" and process.name in waited:
+            yield process
+
+
+def _fits(evidence: Evidence, process: ProcessLook) -> bool:
+    return any(_has_room(node.free, process.needs) for node in evidence.second.nodes)
 
 
 def _no_room(evidence: Evidence, needs: str, ones: list[ProcessLook]) -> Finding:
