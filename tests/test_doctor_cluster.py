@@ -82,7 +82,11 @@ class Ward(Silence):
     now: Progress | None = None
     seen: dict[str, Evidence] = field(default_factory=dict)
     printed: str = ""
+    is_mended: bool = False
     _rounds: Iterator[None] | None = None
+
+    def event(self, text: str) -> None:
+        self.is_mended |= "aggregator-1-0 was lost" in text
 
     def update(self, progress: Progress) -> None:
         self.now = progress
@@ -100,16 +104,6 @@ class Ward(Silence):
         Path(self.ill + "worker-2").touch()
         self._look("diverging", self._until_restarted("worker-2"))
         Path(self.ill + "worker-2").unlink()
-        scale(RUN, 4, None)
-        while "waiting" not in self._states():
-            yield
-        self._look("no room", lambda: True)
-        self.printed = (
-            CliRunner().invoke(main, ["doctor", RUN, "--json", "--interval-s=0.5"]).stdout
-        )
-        scale(RUN, 3, None)
-        while "waiting" in self._states():
-            yield
         ray.get(actor("center").be_slow.remote(1.0))
         self._look("slow", lambda: min(self._pushes()) > 0.9)
         ray.get(actor("center").be_slow.remote(0.0))
@@ -117,6 +111,15 @@ class Ward(Silence):
             yield
         end_process(actor("aggregator-1-0"))
         self._look("dead", lambda: True)
+        while not self.is_mended:
+            yield
+        scale(RUN, 4, None)
+        while "waiting" not in self._states():
+            yield
+        self._look("no room", lambda: True)
+        self.printed = (
+            CliRunner().invoke(main, ["doctor", RUN, "--json", "--interval-s=0.5"]).stdout
+        )
         self.enough.touch()
 
     def _states(self) -> list[str]:
