@@ -54,14 +54,13 @@ def examine(
     with controller_of(run, address) as (name, _):
         _refuse_client(address)
         gatherer = _Gatherer(name)
-        first, since = gatherer.look(_FIRST_ANSWER_S), time.monotonic()
+        first, since = gatherer.look(_FIRST_ANSWER_S)
         gatherer.begin_probes()
         pause(_interval(first) if interval_s is None else interval_s)
-        passed = time.monotonic() - since
-        second = gatherer.look(_ANSWER_S)
+        second, now = gatherer.look(_ANSWER_S)
         second = replace(second, nodes=tuple(gatherer.nodes(second.processes)))
         gatherer.close()
-        return Evidence(run=name, interval_s=passed, first=first, second=second)
+        return Evidence(run=name, interval_s=now - since, first=first, second=second)
 
 
 def _refuse_client(address: str | None) -> None:
@@ -99,27 +98,26 @@ class _Gatherer:
     _probes: dict[str, Any] = field(default_factory=dict)
     _known: dict[str, ProcessLook] = field(default_factory=dict)
 
-    def look(self, answer_s: float) -> Look:
-        """Ask all who are alive, and take what is answered in time."""
-        self._wait(list(self._open), answer_s)
-        for key, question in list(self._open.items()):
-            if ray.wait([question.reference], timeout=0)[0]:
-                del self._open[key]  # an old word
-        late = set(self._open)
+    def look(self, answer_s: float) -> tuple[Look, float]:
+        """Ask all who are alive, and take what is answered in time; when they were asked."""
+        late, asked_at = set(self._open), time.monotonic()
         self._ask_all()
-        self._wait([key for key in self._open if key not in late], answer_s)
+        self._wait(list(self._open), answer_s)
         said = {key: self._take(key) for key in list(self._open)}
+        for key in late:
+            said.pop(key, None)  # an old word, if any
         census: Census | None = said.get(("controller", "census"))
         children = {k[0]: v for k, v in said.items() if k[1] == "glance" and v is not None}
         statuses = {k[0]: v for k, v in said.items() if k[1] == "status" and v is not None}
         self._known = {p.name: self._seen(p, children) for p, _ in self._table()}
         seat = {p.name: p.seat or p.name for p in self._known.values()}
-        return Look(
+        look = Look(
             workers=_newest_lives(census.workers) if census else (),
             children=tuple(children.values()),
             hubs=tuple(_hub(seat[n], s) for n, s in statuses.items() if n in seat),
             processes=tuple(self._known.values()),
         )
+        return look, asked_at
 
     def begin_probes(self) -> None:
         """Have a process started on each node that the run is on: nobody waits for it yet."""
