@@ -57,11 +57,10 @@ def nodes() -> list[NodeLook]:
 
 def _actor_rows() -> Iterator[Any]:
     from ray._private.state import state
-    from ray.core.generated import gcs_pb2
 
     accessor = state._connect_and_get_accessor()  # noqa: SLF001
     for row in accessor.get_actor_table(None, None):
-        yield gcs_pb2.ActorTableData.FromString(row)  # type: ignore[attr-defined]
+        yield _words().ActorTableData.FromString(row)
 
 
 def _process(row: Any, run: str) -> ProcessLook:
@@ -89,10 +88,14 @@ def _kind(name: str, run: str) -> Kind:
 
 
 def _state(row: Any) -> State:
+    return _STATES.get(_words().ActorTableData.ActorState.Name(row.state), "pending")
+
+
+def _words() -> Any:
+    """Ray's messages; their classes are made at run time, so no type checker knows them."""
     from ray.core.generated import gcs_pb2
 
-    words = gcs_pb2.ActorTableData.ActorState  # type: ignore[attr-defined]
-    return _STATES.get(words.Name(row.state), "pending")
+    return gcs_pb2
 
 
 def _death(row: Any) -> str:

@@ -200,7 +200,7 @@ def test_a_worker_that_died_is_told_with_rays_reason() -> None:
 
 
 def test_a_worker_that_never_begins_is_told_with_its_place() -> None:
-    rest = {
+    rest: dict[str, Any] = {
         "workers": tuple(w for w in HEALTHY.second.workers if w.name != "worker-2"),
         "children": (
             *(c for c in HEALTHY.second.children if c.name != "worker-2"),
