@@ -66,7 +66,6 @@ def _actor_rows() -> Iterator[Any]:
 def _process(row: Any, run: str) -> ProcessLook:
     name = row.name.removeprefix(f"{run}:")
     kind, death = _kind(row.name, run), _death(row)
-    since = row.start_time or row.timestamp
     if kind == "worker" and death == WISHED:
         death = ""  # as the run ends those who left, or who are too many
     return ProcessLook(
@@ -76,7 +75,7 @@ def _process(row: Any, run: str) -> ProcessLook:
         seat="" if kind == "spare" else re.sub(r"\.\d+$", "", name),
         node=row.address.node_id.hex() if row.address.node_id else "",
         pid=row.pid,
-        age_s=max(0.0, time.time() - since / 1000) if since else 0.0,
+        age_s=max(0.0, time.time() - row.start_time / 1000) if row.start_time else 0.0,
         death=death,
         needs=dict(row.required_resources),
     )

@@ -82,6 +82,7 @@ class ProcessLook:
     """One actor's process in Ray's books. ``seat``: the worker it is, where that is known.
 
     ``unanswered_s``: how long it has been asked in vain; 0 where it answered. ``needs``: resources.
+    ``age_s`` is 0 of one that is pending: Ray does not say since when.
     """
 
     name: str

@@ -8,7 +8,6 @@ from ray_easgd.doctor.evidence import Evidence, NodeLook, ProcessLook
 from ray_easgd.doctor.finding import Finding, amounts, listed, size
 
 _FLOAT_BYTES = 4
-_STARTING_S = 60.0  # imports take half a minute on a busy machine
 _SHM = "/dev/shm"
 
 
@@ -20,21 +19,6 @@ def no_resources(evidence: Evidence) -> Iterator[Finding]:
             by_needs.setdefault(amounts(process.needs), []).append(process)
     for needs, ones in by_needs.items():
         yield _no_room(evidence, needs, ones)
-
-
-def not_started(evidence: Evidence) -> Iterator[Finding]:
-    """Processes that a node has room for, and that do not come up."""
-    for process in _waiting(evidence):
-        if process.age_s >= _STARTING_S and _fits(evidence, process):
-            yield Finding(
-                cause="worker_starting",
-                subject=process.seat or process.name,
-                evidence=f"the process of {process.name} has been starting for "
-                f"{process.age_s:.0f} s, though a node has the {amounts(process.needs)} it needs.",
-                remedy="See the newest log files of that node's raylet and of its runtime "
-                "environment (`ray logs`): packages that are installed, a working directory that "
-                "is fetched, imports that hang.",
-            )
 
 
 def shm_too_small(evidence: Evidence) -> Iterator[Finding]:
@@ -78,7 +62,7 @@ def memory_too_small(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-RULES = (no_resources, not_started, shm_too_small, memory_too_small)
+RULES = (no_resources, shm_too_small, memory_too_small)
 
 
 def _waiting(evidence: Evidence) -> Iterator[ProcessLook]:
@@ -105,7 +89,7 @@ def _no_room(evidence: Evidence, needs: str, ones: list[ProcessLook]) -> Finding
     return Finding(
         cause="no_resources",
         subject=listed(process.seat or process.name for process in ones),
-        evidence=f"{len(ones)} of this run wait for room, for {max(p.age_s for p in ones):.0f} s: "
+        evidence=f"{len(ones)} of this run wait for room, at both looks: "
         f"each needs {needs}, and none of {len(nodes)} nodes has that ({have}).{never}",
         remedy="Add nodes, or lower fleet.cpus_per_worker or fleet.gpus_per_worker, or end what "
         "else runs there (`ray list actors`). With fleet.workers=min..max this is how a cluster "
