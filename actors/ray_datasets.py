@@ -47,7 +47,7 @@ class RayRows:
     def order(self, seed: int, epoch: int) -> BlockOrder:
         return BlockOrder(self.bounds, seed, epoch)
 
-    def batch(self, positions: Positions) -> dict[str, Tensor | np.ndarray]:
+    def batch(self, positions: Positions) -> dict[str, Any]:
         """The rows at ``positions``, in that order."""
         block_of = np.searchsorted(self.bounds, positions, side="right") - 1
         parts, places = [], []
