@@ -40,6 +40,7 @@ FLOORS = (
                 "link",
                 "leases",
                 "fleet",
+                "placement",
                 "events",
                 "recipe",
             },
