@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import ray
 
 from actors.hub_status import HubStatus, joined
-from actors.lifecycle import as_actor, beside_the_driver
+from actors.lifecycle import as_actor
+from actors.placement import placed
 from actors.posts import center_name
 
 if TYPE_CHECKING:  # Ray imports this module wherever a handle arrives: without torch
@@ -250,7 +251,7 @@ def start_center(
     wire_format: WireFormat = "float32",
     life: int = 1,
 ) -> ActorProxy[Center]:
-    """Start the center's actor beside the driver, or one ``shard`` of it; those go elsewhere.
+    """Start the center's actor, or one ``shard`` of it; the policy of placement says where.
 
     ``life`` counts the processes that were it. ``max_restarts=0``: a restarted actor would come
     back empty and be mistaken for the center; a successor takes up what is left instead.
@@ -264,5 +265,5 @@ def start_center(
         max_restarts=0,
         max_task_retries=0,
         allow_out_of_order_execution=True,
-        scheduling_strategy="SPREAD" if shard else beside_the_driver(),
+        **placed("shard" if shard else "center"),
     ).remote(run, options, fragments, wire_format)

@@ -109,19 +109,6 @@ def nodes_for_workers(config: Config) -> dict[str, dict[str, str]]:
     }
 
 
-def answers(node: str) -> bool:
-    """Whether a node is there now, by its id: Ray itself learns of a crash tens of seconds late."""
-    for known in ray.nodes():
-        if known["NodeID"] == node and known["Alive"]:
-            door = known["NodeManagerAddress"], known["NodeManagerPort"]
-            try:
-                socket.create_connection(door, timeout=_ANSWER_WITHIN_S).close()
-            except OSError:
-                return False
-            return True
-    return False
-
-
 def refuse_unknown_placement(config: Config) -> None:
     """BadCluster where a level is placed by a label that no node has."""
     nodes = nodes_for_workers(config)
@@ -172,9 +159,10 @@ def _has_autoscaler() -> bool:
 
     A cluster without one reports each node as a type of its own, ``node_<node id>``.
     """
+    from ray.autoscaler.v2.utils import is_autoscaler_v2
     from ray.experimental.internal_kv import _internal_kv_get
 
-    if _internal_kv_get("__autoscaler_v2_enabled") == b"1":
+    if is_autoscaler_v2(fetch_from_server=True):
         return True
     status = json.loads(_internal_kv_get("__autoscaling_status") or b"{}")
     types = status.get("autoscaler_report", {}).get("active_nodes") or {}

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import ray
 from ray.exceptions import RayError
 
-from actors.lifecycle import as_actor, beside_the_driver
+from actors.lifecycle import as_actor
+from actors.placement import placed
 from actors.posts import Hub, Posts, center_name
 from ray_easgd.leases import LeaseBook
 from ray_easgd.progress import Progress
@@ -365,11 +366,11 @@ def start_controller(
         Controller,
         name=f"{run}:controller",
         num_cpus=0,
-        scheduling_strategy=beside_the_driver(),
         max_restarts=-1,
         max_task_retries=-1,
         max_concurrency=4,
         concurrency_groups={"waiting": num_waiting, "control": 2},
+        **placed("controller"),
     ).remote(run, total_samples, bounded, num_hubs)
     controller.begin.remote(centers, progress)
     return controller

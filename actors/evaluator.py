@@ -12,6 +12,7 @@ import ray
 import torch
 
 from actors.lifecycle import as_actor
+from actors.placement import placed
 from actors.process import settle_in
 from ray_easgd.config import Config
 from ray_easgd.evaluate import evaluate, renew_buffers
@@ -99,4 +100,5 @@ def start_evaluator(run: str, task: Task, config: Config) -> ActorProxy[Evaluato
         num_cpus=0,
         max_restarts=2,
         max_task_retries=2,
+        **placed("evaluator"),
     ).remote(task, config)

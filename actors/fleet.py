@@ -190,10 +190,7 @@ class Fleet:
         """Who is lost from now on is not replaced; ``interrupt`` ends loops at the next step."""
         self._ending = True
         for place in self._places.values():
-            if place.state == "starting" and not place.node:
-                place.state = "left"  # it never had room
-                end_process(place.handle)
-            elif interrupt and place.state in _AT_WORK:
+            if not self._withdraw(place) and interrupt and place.state in _AT_WORK:
                 place.handle.end.remote()
 
     def kill(self) -> None:
@@ -213,6 +210,14 @@ class Fleet:
         if place.state == "starting" and steps_of(place.seat.name, place.seat.life):
             place.state = "training"
 
+    def _withdraw(self, place: _Seated) -> bool:
+        """End a worker that never had room, if it is one, and with it the demand for room."""
+        waits = place.state == "starting" and not place.node
+        if waits:
+            place.state = "left"
+            end_process(place.handle)
+        return waits
+
     def _lost(self, place: _Seated, error: RayError, steps: int) -> None:
         place.state = "lost"
         seat = place.seat
@@ -229,8 +234,9 @@ class Fleet:
             case Leave(index, reason):
                 place = self._places[index]
                 place.why = "its node drains" if reason == "drained" else "fewer are wanted"
-                place.state = "leaving"
-                place.handle.end.remote()
+                if not self._withdraw(place):
+                    place.state = "leaving"
+                    place.handle.end.remote()
             case StartSpare():
                 self._start_spare()
             case GiveUp(reason):

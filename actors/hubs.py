@@ -12,15 +12,17 @@ from ray.exceptions import RayError
 
 from actors.aggregator import Post, start_aggregator
 from actors.centers import Centers, ChildrenOf, Kept, Tell
-from actors.cluster import answers, nodes_for_workers
+from actors.cluster import nodes_for_workers
 from actors.hub_status import HubStatus
 from actors.lifecycle import beside_the_driver, end_process, on
+from actors.placement import answers
 from actors.posts import Hub, center_name
 from actors.succession import Legacy, gather
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.edges import hub_options, tie_options
 from ray_easgd.errors import HubLost
+from ray_easgd.placement import hosts
 from ray_easgd.resumption import Resumption
 from ray_easgd.topology import HubSpot, tree_of
 from ray_easgd.trace import CENTER, Record, TraceFile
@@ -288,14 +290,12 @@ class Hubs:
         One that has just gone is in Ray's books for a while, and keeps what is sent there.
         """
         assert spot.own is not None
-        placement = spot.own.placement
-        groups: dict[str, str] = {}
-        for node, labels in nodes_for_workers(self.config).items():
-            if placement in {"node", "free", *labels} and answers(node):
-                groups.setdefault(labels.get(placement, node), node)
-        if not groups:
+        groups = hosts(spot.own.placement, nodes_for_workers(self.config))
+        found = [next(filter(answers, nodes), None) for nodes in groups.values()]
+        there = [node for node in found if node is not None]
+        if not there:
             return {"scheduling_strategy": beside_the_driver()}
-        return {"scheduling_strategy": on(list(groups.values())[spot.index % len(groups)])}
+        return {"scheduling_strategy": on(there[spot.index % len(there)])}
 
 
 def _asked(reference: ObjectRef[Any]) -> Any:

@@ -21,6 +21,7 @@ from actors.glance import glance, place_of
 from actors.journaled import journaled, open_journal
 from actors.lifecycle import as_actor
 from actors.links import HubLink, find_in, open_link
+from actors.placement import placed
 from actors.ports import ControllerReporter, LeaseFeed
 from actors.posts import Hub, center_name
 from actors.process import settle_in
@@ -314,4 +315,5 @@ def start_worker(name: str, *, run: str, num_cpus: float, num_gpus: float) -> Ac
         num_gpus=num_gpus,
         max_restarts=0,
         max_task_retries=0,
+        **placed("worker"),
     ).remote(name)

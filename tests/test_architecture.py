@@ -41,6 +41,7 @@ FLOORS = (
                 "leases",
                 "fleet",
                 "doctor",
+                "placement",
                 "events",
                 "recipe",
             },
