@@ -1,0 +1,140 @@
+"""``benchmark peers``: contenders one after the other, each beside the no-exchange pair."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from actors.peers.ours import RUN
+from ray_easgd.errors import EasgdError, Unavailable
+from ray_easgd.peers.contenders import CONTENDERS, YARDSTICK, Contender
+from ray_easgd.peers.environments import python_of
+from ray_easgd.peers.evaluation import snapshots_of, tested
+from ray_easgd.peers.rows import Row, empty_row, medians, row_of
+from ray_easgd.peers.scenes import Scene, scene_of, slowed
+from ray_easgd.peers.trial import OWN_PYTHON, Plan, Trial
+from ray_easgd.peers.workload import Workload
+
+Tell = Callable[[str], None]
+
+_ROOT = Path(__file__).parents[2]
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+_EQUAL = {
+    "RAY_worker_niceness": "0",  # default 15, which no other contender would have
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeersOptions:
+    """``pair_s``: how long the no-exchange pair is timed before and after each contender."""
+
+    scene: str = "a"
+    only: Sequence[str] = ()
+    seeds: int = 1
+    workload: Workload = Workload()  # noqa: RUF009  (frozen)
+    seconds: float | None = None
+    target: float = 0.88
+    pair_s: float = 8.0
+    keep: str | None = None
+
+
+def run_peers(options: PeersOptions, *, tell: Tell) -> dict[str, Any]:
+    """Each contender once a seed, interleaved, and tested afterwards.
+
+    One that cannot take part has a row that says why.
+    """
+    scene = scene_of(options.scene, options.workload, seconds=options.seconds)
+    chosen = [c for c in CONTENDERS if not options.only or c.name in options.only]
+    with TemporaryDirectory(prefix="easgd-peers-", dir="/tmp") as folder:
+        series = _Series(scene, options, Path(folder), tell)
+        rows = [row for seed in range(options.seeds) for row in series.round(chosen, seed)]
+        if options.keep is not None:
+            shutil.copytree(folder, options.keep, dirs_exist_ok=True)
+    return {
+        "scene": options.scene,
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "data": scene.workload.data,
+        "model": scene.workload.model,
+        "samples": scene.workload.samples,
+        "seconds": scene.plan.seconds,
+        "target": options.target,
+        "seeds": options.seeds,
+        "rows": rows,
+        "medians": medians(rows),
+    }
+
+
+class _Series:
+    def __init__(self, scene: Scene, options: PeersOptions, folder: Path, tell: Tell) -> None:
+        self._scene, self._options, self._folder, self._tell = scene, options, folder, tell
+        self._number = 0
+        self._environment = _environment()
+
+    def round(self, contenders: Sequence[Contender], seed: int) -> list[Row]:
+        """All of them once, in an order that is turned from seed to seed."""
+        turn = seed % max(1, len(contenders))
+        rows = []
+        before = self._pair(seed)
+        for contender in (*contenders[turn:], *contenders[:turn]):
+            work = replace(self._scene.workload, seed=seed)
+            if self._scene.name == "c":
+                work = slowed(work, before / work.num_workers)
+            row = self._trial(contender, work, self._scene.plan)
+            after = self._pair(seed)
+            pair = (before + after) / 2
+            row["pair_samples_per_s"] = pair
+            if row["samples_per_s"] is not None and pair:
+                row["vs_pair"] = row["samples_per_s"] / pair
+            before = after
+            rows.append(row)
+            self._tell(f"peers: {_line(row)}")
+        return rows
+
+    def _pair(self, seed: int) -> float:
+        """Samples per second of the yardstick, for some seconds; 0 where it is not wanted."""
+        if not self._options.pair_s:
+            return 0.0
+        work = replace(self._scene.workload, samples=None, seed=seed)
+        row = self._trial(YARDSTICK, work, Plan(seconds=self._options.pair_s), is_tested=False)
+        if row["samples_per_s"] is None:
+            raise EasgdError(f"two plain processes do not train: {row['reason']}")
+        return float(row["samples_per_s"])
+
+    def _trial(
+        self, contender: Contender, work: Workload, plan: Plan, *, is_tested: bool = True
+    ) -> Row:
+        self._number += 1
+        folder = self._folder / f"{self._number:03d}-{contender.name}"
+        folder.mkdir()
+        try:
+            name = contender.environment
+            python = OWN_PYTHON if name is None else python_of(name, self._tell)
+        except Unavailable as error:
+            row = empty_row(contender.name, self._scene.name, work.seed)
+            return row | {"reason": error.reason}
+        trial = Trial(
+            contender, work, plan, folder=folder, python=python, environment=self._environment
+        )
+        outcome = trial.run()
+        kept = snapshots_of(outcome, RUN) if is_tested else []
+        found = tested(kept, work, self._options.target)
+        return row_of(outcome, found, scene=self._scene.name, target=self._options.target)
+
+
+def _environment() -> dict[str, str]:
+    paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
+    own = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return dict(os.environ) | _ONE_THREAD | _EQUAL | own
+
+
+def _line(row: Row) -> str:
+    shown = ("samples_per_s", "vs_pair", "time_to_target_s", "final_accuracy", "first_step_s")
+    words = [f"{key} {row[key]:.4g}" for key in shown if row[key] is not None]
+    return " ".join([row["peer"], *words, *([f"({row['reason']})"] if row["reason"] else [])])
