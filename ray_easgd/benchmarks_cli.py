@@ -163,6 +163,7 @@ def tree(*, as_json: bool, **options: Any) -> Ended:
     show_default=True,
     help="Seconds of the no-exchange pair before and after each contender; 0: never.",
 )
+@click.option("--link", default="100mbit", show_default=True, help="Rate of the link, in scene b.")
 @click.option("--keep", type=click.Path(file_okay=False), help="A folder for all that was written.")
 @json_option
 def peers(

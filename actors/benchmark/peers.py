@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from actors.benchmark.cases import line_rate
+from actors.benchmark.namespaces import WIRE, Host, bytes_received, linked_hosts
+from actors.cluster import SLOW_LINES
 from actors.peers.ours import RUN
 from ray_easgd.errors import EasgdError, Unavailable
 from ray_easgd.peers.contenders import CONTENDERS, YARDSTICK, Contender
 from ray_easgd.peers.environments import python_of
-from ray_easgd.peers.evaluation import snapshots_of, tested
+from ray_easgd.peers.evaluation import scores_of, snapshots_of
 from ray_easgd.peers.rows import Row, empty_row, medians, row_of
 from ray_easgd.peers.scenes import Scene, scene_of, slowed
-from ray_easgd.peers.trial import OWN_PYTHON, Plan, Trial
+from ray_easgd.peers.trial import OWN_PYTHON, Here, Place, Plan, Trial
 from ray_easgd.peers.workload import Workload
 
 Tell = Callable[[str], None]
 
 _ROOT = Path(__file__).parents[2]
+_FAST_LINE = line_rate("1gbit")
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 _EQUAL = {
     "RAY_worker_niceness": "0",  # default 15, which no other contender would have
@@ -43,6 +48,7 @@ class PeersOptions:
     target: float = 0.88
     pair_s: float = 8.0
     keep: str | None = None
+    link: str = "100mbit"
 
 
 def run_peers(options: PeersOptions, *, tell: Tell) -> dict[str, Any]:
@@ -52,8 +58,8 @@ def run_peers(options: PeersOptions, *, tell: Tell) -> dict[str, Any]:
     """
     scene = scene_of(options.scene, options.workload, seconds=options.seconds)
     chosen = [c for c in CONTENDERS if not options.only or c.name in options.only]
-    with TemporaryDirectory(prefix="easgd-peers-", dir="/tmp") as folder:
-        series = _Series(scene, options, Path(folder), tell)
+    with TemporaryDirectory(prefix="easgd-peers-", dir="/tmp") as folder, _place(options) as place:
+        series = _Series(scene, options, Path(folder), place, tell)
         rows = [row for seed in range(options.seeds) for row in series.round(chosen, seed)]
         if options.keep is not None:
             shutil.copytree(folder, options.keep, dirs_exist_ok=True)
@@ -62,6 +68,7 @@ def run_peers(options: PeersOptions, *, tell: Tell) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "data": scene.workload.data,
         "model": scene.workload.model,
+        "link": options.link if options.scene == "b" else None,
         "samples": scene.workload.samples,
         "seconds": scene.plan.seconds,
         "target": options.target,
@@ -71,11 +78,36 @@ def run_peers(options: PeersOptions, *, tell: Tell) -> dict[str, Any]:
     }
 
 
+class Apart:
+    """Each worker on a host of its own, at the ends of a capped link."""
+
+    def __init__(self, hosts: Sequence[Host]) -> None:
+        self._hosts = hosts
+        self.hosts = tuple(asdict(host) for host in hosts)
+
+    def command(self, rank: int, words: Sequence[str]) -> list[str]:
+        return self._hosts[rank].command(*words)
+
+    def bytes_between(self) -> int:
+        return sum(map(bytes_received, self._hosts))
+
+
+@contextmanager
+def _place(options: PeersOptions) -> Iterator[Place]:
+    if options.scene != "b":
+        yield Here()
+        return
+    with linked_hosts(options.link) as hosts:
+        yield Apart(hosts)
+
+
 class _Series:
-    def __init__(self, scene: Scene, options: PeersOptions, folder: Path, tell: Tell) -> None:
+    def __init__(
+        self, scene: Scene, options: PeersOptions, folder: Path, place: Place, tell: Tell
+    ) -> None:
         self._scene, self._options, self._folder, self._tell = scene, options, folder, tell
-        self._number = 0
-        self._environment = _environment()
+        self._place, self._number = place, 0
+        self._environment = _environment(options)
 
     def round(self, contenders: Sequence[Contender], seed: int) -> list[Row]:
         """All of them once, in an order that is turned from seed to seed."""
@@ -120,17 +152,26 @@ class _Series:
             row = empty_row(contender.name, self._scene.name, work.seed)
             return row | {"reason": error.reason}
         trial = Trial(
-            contender, work, plan, folder=folder, python=python, environment=self._environment
+            contender,
+            work,
+            plan,
+            folder=folder,
+            python=python,
+            environment=self._environment,
+            place=self._place,
         )
         outcome = trial.run()
         kept = snapshots_of(outcome, RUN) if is_tested else []
-        found = tested(kept, work, self._options.target)
+        found = scores_of(kept, work, self._options.target)
         return row_of(outcome, found, scene=self._scene.name, target=self._options.target)
 
 
-def _environment() -> dict[str, str]:
+def _environment(options: PeersOptions) -> dict[str, str]:
     paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
     own = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    if options.scene == "b":
+        own |= {"GLOO_SOCKET_IFNAME": WIRE, "TP_SOCKET_IFNAME": WIRE}
+        own |= SLOW_LINES if line_rate(options.link) < _FAST_LINE else {}
     return dict(os.environ) | _ONE_THREAD | _EQUAL | own
 
 

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 from ray._private.state import actors as actor_table  # the one that tells process ids
 from torch import Tensor, nn
 
+from actors.cluster import OUR_CLUSTERS
+from actors.peers.apart import start_apart
 from actors.trainer import ElasticTrainer
 from ray_easgd import session
 from ray_easgd.algorithms.steps import LocalStep, Nesterov, Sgd
@@ -109,6 +111,8 @@ def main() -> None:
         },
         **order.options["config"],
     }
+    if order.hosts:
+        start_apart(order, environment=OUR_CLUSTERS)
     trainer = ElasticTrainer(train_loop, train_loop_config={"order": path}, config=config)
     trainer.fit(display=Watch(order), began_at=order.began_at)
 

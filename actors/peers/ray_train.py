@@ -19,6 +19,7 @@ from ray._private.state import actors as actor_table  # the one that tells proce
 from torch import Tensor, nn
 from torch.nn.utils import vector_to_parameters
 
+from actors.peers.apart import start_apart
 from ray_easgd.journal import Journal
 from ray_easgd.peers.loop import Tie, begin, make_sgd, train
 from ray_easgd.peers.record import Record
@@ -96,7 +97,10 @@ def main() -> None:
     order, ray_train = Order.read(path), import_module("ray.train")
     torch_train = import_module("ray.train.torch")
     signal.signal(signal.SIGTERM, _as_interrupt)
-    ray.init(address="local", num_cpus=order.num_workers + 1, include_dashboard=False)
+    if order.hosts:
+        start_apart(order, environment={})
+    else:
+        ray.init(address="local", num_cpus=order.num_workers, include_dashboard=False)
     Journal(f"{order.folder}/journals", "driver").write("driver")
     trainer = torch_train.TorchTrainer(
         train_loop,

@@ -12,7 +12,7 @@ from torch.nn.utils import vector_to_parameters
 
 from ray_easgd.checkpoint import FOLDER, MANIFEST, read_checkpoint
 from ray_easgd.evaluate import evaluate, renew_buffers
-from ray_easgd.peers.rows import Tested
+from ray_easgd.peers.rows import Score
 from ray_easgd.peers.trial import Outcome
 from ray_easgd.peers.workload import Workload
 
@@ -45,13 +45,13 @@ def snapshots_of(outcome: Outcome, run: str) -> list[Snapshot]:
     return sorted([*kept, *checkpoints], key=lambda snapshot: snapshot.at)
 
 
-def tested(snapshots: Sequence[Snapshot], workload: Workload, target: float) -> list[Tested]:
+def scores_of(snapshots: Sequence[Snapshot], workload: Workload, target: float) -> list[Score]:
     """Their test accuracies: of each up to the first that reaches the target, and of the last."""
     if not snapshots:
         return []
     task = workload.open()
     model = task.build_model()
-    found: list[Tested] = []
+    found: list[Score] = []
     for snapshot in snapshots:
         is_last = snapshot is snapshots[-1]
         if not is_last and any(t.accuracy >= target for t in found):
@@ -60,5 +60,5 @@ def tested(snapshots: Sequence[Snapshot], workload: Workload, target: float) -> 
         model.eval()
         renew_buffers(model, task)
         _, accuracy = evaluate(model, task, task.data.test)
-        found.append(Tested(at=snapshot.at, accuracy=accuracy))
+        found.append(Score(at=snapshot.at, accuracy=accuracy))
     return found

@@ -23,7 +23,7 @@ _MEDIANS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class Score:
     """The weights that were there at that moment, tested."""
 
     at: float
@@ -67,7 +67,7 @@ def empty_row(peer: str, scene: str, seed: int) -> Row:
     return {"peer": peer, "scene": scene, "seed": seed, **nothing, "worker_samples_per_s": []}
 
 
-def row_of(outcome: Outcome, tested: Sequence[Tested], *, scene: str, target: float) -> Row:
+def row_of(outcome: Outcome, scores: Sequence[Score], *, scene: str, target: float) -> Row:
     """As docs/benchmarks.md describes it. What was not measured is None."""
     order, steps = outcome.order, Steps(outcome.entries)
     row = empty_row(outcome.contender.name, scene, order.workload.seed)
@@ -86,7 +86,9 @@ def row_of(outcome: Outcome, tested: Sequence[Tested], *, scene: str, target: fl
         row["worker_samples_per_s"] = [
             steps.samples(begin, end, who) / (end - begin) for who in steps.workers
         ]
-    row |= _learned(outcome, steps, tested, min(firsts.values()), target)
+        if outcome.bytes_between is not None:
+            row["bytes_per_sample"] = outcome.bytes_between / steps.samples(begin, end)
+    row |= _learned(outcome, steps, scores, min(firsts.values()), target)
     if outcome.struck_at is not None:
         row |= _after_the_strike(outcome, steps, begin, end)
     return row
@@ -101,10 +103,10 @@ def _end_of(outcome: Outcome, steps: Steps) -> float:
 
 
 def _learned(
-    outcome: Outcome, steps: Steps, tested: Sequence[Tested], first: float, target: float
+    outcome: Outcome, steps: Steps, scores: Sequence[Score], first: float, target: float
 ) -> Row:
-    hit = next((t.at for t in tested if t.accuracy >= target), None)
-    final = tested[-1].accuracy if tested else None
+    hit = next((t.at for t in scores if t.accuracy >= target), None)
+    final = scores[-1].accuracy if scores else None
     if hit is None:
         return {"final_accuracy": final}
     return {

@@ -10,17 +10,18 @@ from ray_easgd.peers.workload import Workload
 
 SCENES = {
     "a": "one machine, no fault",
-    "b": "links of 100 Mbit/s between network namespaces",
+    "b": "a link between two network namespaces (--link), 13 million parameters",
     "c": "one of two workers three times slower",
     "d": "a worker is killed in mid-run, and comes back",
     "e": "the coordinator is killed",
     "f": "a fleet that grows from 2 to 4",
     "g": "losses by a Poisson schedule",
 }
-_BUILT = "acde"
+_BUILT = "abcde"
+_LARGE = "ray_easgd.peers.large_mlp:large_mlp"
 _SLOWER = 3.0
 _EPOCHS, _EPOCH = 4, 54_000
-_SECONDS = {"c": 30.0, "d": 60.0, "e": 60.0}
+_SECONDS = {"b": 60.0, "c": 30.0, "d": 60.0, "e": 60.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,8 @@ def scene_of(name: str, workload: Workload, *, seconds: float | None) -> Scene:
         samples = workload.samples or _EPOCHS * _EPOCH
         plan = Plan(seconds=seconds)
         return Scene(name=name, workload=replace(workload, samples=samples), plan=plan)
+    if name == "b":
+        workload = replace(workload, model=_LARGE, snapshot_s=10.0)
     strikes = {"d": "worker", "e": "coordinator"}
     window = seconds or _SECONDS[name]
     plan = Plan(

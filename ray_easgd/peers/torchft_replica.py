@@ -27,7 +27,8 @@ class Replicated(Tie):
         self, model: nn.Module, optimizer: torch.optim.SGD, order: Order, rank: int
     ) -> None:
         super().__init__(model)
-        self._store = TCPStore(order.host, 0, is_master=True, wait_for_workers=False)
+        here = order.address(rank)
+        self._store = TCPStore(here, 0, is_master=True, wait_for_workers=False)
         local_sgd, torchft = import_module("torchft.local_sgd"), import_module("torchft")
         self._manager: Any = torchft.Manager(
             pg=torchft.ProcessGroupGloo(timeout=_TIMEOUT),
@@ -36,10 +37,11 @@ class Replicated(Tie):
             load_state_dict=lambda state: _load(model, optimizer, state),
             state_dict=lambda: {"model": model.state_dict(), "optimizer": optimizer.state_dict()},
             replica_id=f"worker-{rank}-{order.lives}",
-            store_addr=order.host,
+            store_addr=here,
             store_port=self._store.port,
             rank=0,
             world_size=1,
+            hostname=here,
             lighthouse_addr=f"http://{order.host}:{order.port}",
             timeout=_TIMEOUT,
         )

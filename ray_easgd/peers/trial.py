@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from ray_easgd.errors import Unavailable
 from ray_easgd.journal import Entry, Journals
@@ -53,7 +53,37 @@ class Outcome:
     struck_at: float | None
     struck: str
     peak_memory_bytes: int
+    bytes_between: int | None
     reason: str | None
+
+
+class Place(Protocol):
+    """Where the processes of a trial are."""
+
+    @property
+    def hosts(self) -> tuple[Mapping[str, str], ...]:
+        """Namespace and address of each worker's, rank by rank; empty on one machine."""
+        ...
+
+    def command(self, rank: int, words: Sequence[str]) -> list[str]:
+        """The command that runs ``words`` where that worker is."""
+        ...
+
+    def bytes_between(self) -> int | None:
+        """That have gone from one to another; None on one machine."""
+        ...
+
+
+class Here:
+    """All on this machine."""
+
+    hosts: tuple[Mapping[str, str], ...] = ()
+
+    def command(self, rank: int, words: Sequence[str]) -> list[str]:
+        return list(words)
+
+    def bytes_between(self) -> int | None:
+        return None
 
 
 class Trial:
@@ -68,7 +98,10 @@ class Trial:
         folder: Path,
         python: Path,
         environment: Mapping[str, str],
+        place: Place,
     ) -> None:
+        self._place = place
+        self._bytes: list[int] = []
         self._contender, self._plan, self._folder = contender, plan, folder
         self._python, self._environment = str(python), dict(environment)
         self._order = Order(
@@ -76,6 +109,8 @@ class Trial:
             folder=str(folder),
             began_at=time.time(),
             port=free_port(),
+            host=place.hosts[0]["address"] if place.hosts else "127.0.0.1",
+            hosts=place.hosts,
             num_workers=contender.num_workers or workload.num_workers,
             options=contender.options,
             checkpoints=plan.strike is not None,
@@ -94,6 +129,7 @@ class Trial:
             self._watch()
         except Unavailable as error:
             reason = error.reason
+        self._count_bytes()
         ended_at = time.time()
         self._end()
         self._journals.look()
@@ -106,6 +142,7 @@ class Trial:
             struck_at=self._struck_at,
             struck=self._struck,
             peak_memory_bytes=self._peak,
+            bytes_between=self._bytes[-1] - self._bytes[0] if self._bytes else None,
             reason=reason,
         )
 
@@ -130,9 +167,10 @@ class Trial:
         self._processes[name] = self._spawn(name, self._contender.program, order, *ranks)
 
     def _spawn(self, name: str, program: str, order: Path, *words: str) -> subprocess.Popen[bytes]:
+        rank = int(words[0]) if words else 0
         with (self._folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                [self._python, "-m", program, str(order), *words],
+                self._place.command(rank, [self._python, "-m", program, str(order), *words]),
                 stdout=log,
                 stderr=log,
                 env=self._environment,
@@ -149,6 +187,8 @@ class Trial:
     def _watch(self) -> None:
         while self._processes and not self._is_over():
             self._tick()
+            if not self._bytes and self._all_stepped_at() is not None:
+                self._count_bytes()
             self._strike_if_due()
             for name, process in list(self._processes.items()):
                 code = process.poll()
@@ -227,6 +267,10 @@ class Trial:
         mine = [*self._processes.values(), *self._companions]
         pids = {pid for process in mine for pid in family(process.pid)}
         self._peak = max(self._peak, sum(map(memory_bytes, pids)))
+
+    def _count_bytes(self) -> None:
+        if (count := self._place.bytes_between()) is not None:
+            self._bytes.append(count)
 
     def _end(self) -> None:
         mine = [*self._processes.values(), *self._companions]

@@ -31,7 +31,7 @@ class Workload:
     period: int = 16
     num_workers: int = 2
     samples: int | None = None
-    snapshot_s: float = 2.0
+    snapshot_s: float = 3.0
     seed: int = 0
     pauses_s: tuple[float, ...] = (0.0,)
 
@@ -76,7 +76,8 @@ class Order:
     """What one contender's processes are told, as a file.
 
     ``began_at``: Unix time of the command. ``port`` is free, for whoever hosts a rendezvous at
-    ``host``. ``resume``: a snapshot to go on from, and the steps that each worker had taken.
+    ``host``. ``hosts``: the namespaces that workers are in, where they are apart, and the address
+    of each. ``resume``: a snapshot to go on from, and the steps that each worker had taken.
     """
 
     workload: Workload
@@ -90,6 +91,11 @@ class Order:
     resume_step: int = 0
     lives: int = 1
     checkpoints: bool = False
+    hosts: tuple[Mapping[str, str], ...] = ()
+
+    def address(self, rank: int) -> str:
+        """Where that worker is."""
+        return self.hosts[rank]["address"] if self.hosts else self.host
 
     def write(self, path: Path) -> None:
         """As JSON."""
@@ -101,4 +107,5 @@ class Order:
         told = json.loads(Path(path).read_text("utf-8"))
         work = told.pop("workload")
         work["pauses_s"] = tuple(work["pauses_s"])
+        told["hosts"] = tuple(told["hosts"])
         return cls(workload=Workload(**work), **told)
