@@ -165,12 +165,14 @@ def tree(*, as_json: bool, **options: Any) -> Ended:
 )
 @click.option("--link", default="100mbit", show_default=True, help="Rate of the link, in scene b.")
 @click.option("--keep", type=click.Path(file_okay=False), help="A folder for all that was written.")
+@out_option
 @json_option
 def peers(
     data: str | None,
     model: str | None,
     samples: int | None,
     only: tuple[str, ...],
+    out: str | None,
     *,
     as_json: bool,
     **options: Any,
@@ -183,6 +185,7 @@ def peers(
     and what they mean.
     """
     from ray_easgd.environment import data_root
+    from ray_easgd.peers.page import write_page
     from ray_easgd.peers.workload import Workload
 
     measure = actors_module("benchmark.peers")
@@ -190,7 +193,8 @@ def peers(
     model = model or ("mlp" if data == "digits" else "small_cnn")
     work = Workload(data=data, model=model, samples=samples)
     options |= {"workload": work, "only": only}
-    return measure.run_peers(measure.PeersOptions(**options), tell=_tell), as_json
+    found = measure.run_peers(measure.PeersOptions(**options), tell=_tell)
+    return _kept(found, write_page, out, f"peers-{found['scene']}.json"), as_json
 
 
 @benchmark.command()

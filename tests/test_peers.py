@@ -15,7 +15,8 @@ from ray_easgd.errors import BadInput, Unavailable
 from ray_easgd.journal import Entry
 from ray_easgd.peers.contenders import CONTENDERS, NAMES, Contender
 from ray_easgd.peers.environments import python_of
-from ray_easgd.peers.rows import Score, medians, row_of
+from ray_easgd.peers.page import write_page
+from ray_easgd.peers.rows import Score, empty_row, medians, row_of
 from ray_easgd.peers.scenes import scene_of, slowed
 from ray_easgd.peers.trial import Outcome
 from ray_easgd.peers.workload import Order, Workload
@@ -170,6 +171,16 @@ def test_a_median_is_over_what_was_measured() -> None:
     assert summary["first_step_s"] == pytest.approx(2.0)
     assert (summary["runs"], summary["reason"]) == (4, "it fell over")
     assert summary["rejoin_s"] is None
+
+
+def test_a_page_shows_every_peer(tmp_path: Path) -> None:
+    rows = medians([row(outcome([steps("worker-0", 1, 1, 40)])), empty_row("<absent>", "a", 0)])
+    told = {"scene": "a", "rows": [], "medians": rows, "date": "today", "link": None}
+    picture, page = write_page(told, tmp_path)
+    assert Path(picture).stat().st_size > 1000
+    text = Path(page).read_text("utf-8")
+    assert "<th>peer" in text
+    assert "&lt;absent&gt;" in text
 
 
 def test_a_scene_that_is_not_built_is_refused() -> None:

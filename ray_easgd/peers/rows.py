@@ -64,7 +64,14 @@ def _curve(life: Sequence[Entry]) -> tuple[list[float], list[float]]:
 def empty_row(peer: str, scene: str, seed: int) -> Row:
     """Of one of whom nothing was measured."""
     nothing = dict.fromkeys(_MEDIANS)
-    return {"peer": peer, "scene": scene, "seed": seed, **nothing, "worker_samples_per_s": []}
+    return {
+        "peer": peer,
+        "scene": scene,
+        "seed": seed,
+        **nothing,
+        "worker_samples_per_s": [],
+        "reason": None,
+    }
 
 
 def row_of(outcome: Outcome, scores: Sequence[Score], *, scene: str, target: float) -> Row:
