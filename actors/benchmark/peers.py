@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +15,8 @@ from actors.benchmark.cases import line_rate
 from actors.benchmark.namespaces import WIRE, Host, bytes_received, linked_hosts
 from actors.cluster import SLOW_LINES
 from actors.peers.ours import RUN
-from ray_easgd.errors import EasgdError, Unavailable
+from ray_easgd import strict_json
+from ray_easgd.errors import BadInput, EasgdError, Unavailable
 from ray_easgd.peers.contenders import CONTENDERS, YARDSTICK, Contender
 from ray_easgd.peers.environments import python_of
 from ray_easgd.peers.evaluation import scores_of, snapshots_of
@@ -57,12 +57,14 @@ def run_peers(options: PeersOptions, *, tell: Tell) -> dict[str, Any]:
     One that cannot take part has a row that says why.
     """
     scene = scene_of(options.scene, options.workload, seconds=options.seconds)
+    if scene.name == "c" and not options.pair_s:
+        raise BadInput(
+            "--pair-s", 0, "scene c takes the slow step from the pair's pace", "Take 5 or more."
+        )
     chosen = [c for c in CONTENDERS if not options.only or c.name in options.only]
-    with TemporaryDirectory(prefix="easgd-peers-", dir="/tmp") as folder, _place(options) as place:
-        series = _Series(scene, options, Path(folder), place, tell)
+    with _folder(options.keep) as folder, _place(options) as place:
+        series = _Series(scene, options, folder, place, tell)
         rows = [row for seed in range(options.seeds) for row in series.round(chosen, seed)]
-        if options.keep is not None:
-            shutil.copytree(folder, options.keep, dirs_exist_ok=True)
     return {
         "scene": options.scene,
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
@@ -90,6 +92,17 @@ class Apart:
 
     def bytes_between(self) -> int:
         return sum(map(bytes_received, self._hosts))
+
+
+@contextmanager
+def _folder(keep: str | None) -> Iterator[Path]:
+    """Where trials write. Paths below it are short enough for Ray's sockets if it is ours."""
+    if keep is not None:
+        Path(keep).mkdir(parents=True, exist_ok=True)
+        yield Path(keep).resolve()
+        return
+    with TemporaryDirectory(prefix="easgd-peers-", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 @contextmanager
@@ -126,6 +139,8 @@ class _Series:
                 row["vs_pair"] = row["samples_per_s"] / pair
             before = after
             rows.append(row)
+            with (self._folder / "rows.jsonl").open("a", encoding="utf-8") as file:
+                file.write(strict_json.dumps(row) + "\n")  # a series may be interrupted
             self._tell(f"peers: {_line(row)}")
         return rows
 
@@ -144,7 +159,7 @@ class _Series:
     ) -> Row:
         self._number += 1
         folder = self._folder / f"{self._number:03d}-{contender.name}"
-        folder.mkdir()
+        folder.mkdir()  # a folder that holds another series is refused
         try:
             name = contender.environment
             python = OWN_PYTHON if name is None else python_of(name, self._tell)

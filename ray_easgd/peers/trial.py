@@ -190,12 +190,11 @@ class Trial:
             if not self._bytes and self._all_stepped_at() is not None:
                 self._count_bytes()
             self._strike_if_due()
-            for name, process in list(self._processes.items()):
-                code = process.poll()
-                if code == 0:
-                    del self._processes[name]
-                elif code is not None:
-                    self._lost(name, code)
+            ended = {name: p.poll() for name, p in self._processes.items()}
+            for name in [name for name, code in ended.items() if code == 0]:
+                del self._processes[name]
+            if lost := next((name for name, code in ended.items() if code), None):
+                self._lost(lost, ended[lost])
         self._measure()
 
     def _tick(self) -> None:
@@ -239,7 +238,7 @@ class Trial:
             raise Unavailable(self._contender.name, f"nobody told which process is its {who}")
         return int(newest.values.get("pid", newest.pid))
 
-    def _lost(self, name: str, code: int) -> None:
+    def _lost(self, name: str, code: int | None) -> None:
         """A process of it ended badly: what its users would do then."""
         if self._struck_at is None or self._order.lives >= _MOST_LIVES:
             raise Unavailable(
