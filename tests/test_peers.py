@@ -95,8 +95,8 @@ def test_each_sample_of_an_epoch_goes_to_one_worker(workers: int) -> None:
 
 def test_a_worker_that_is_started_again_goes_on_with_its_own_batches() -> None:
     work, split = Workload(batch_size=4, samples=96), Positions(50)
-    whole = [list(b) for b, _ in work.batches(split, 1, 2)]  # type: ignore[arg-type]
-    rest = [list(b) for b, _ in work.batches(split, 1, 2, begin=5)]  # type: ignore[arg-type]
+    whole = [list(b) for b, _ in work.batches(split, 1, 2)]
+    rest = [list(b) for b, _ in work.batches(split, 1, 2, begin=5)]
     assert rest == whole[5:]
 
 

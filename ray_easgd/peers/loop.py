@@ -107,7 +107,8 @@ def run(
         record=record,
         pause_s=work.pause_s(rank),
     )
-    record.keep(model) if rank == 0 else None
+    if rank == 0:
+        record.keep(model)
     record.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ray_easgd.errors import BadInput
-from ray_easgd.peers.trial import Plan
+from ray_easgd.peers.trial import Plan, Struck
 from ray_easgd.peers.workload import Workload
 
 SCENES = {
@@ -48,11 +48,11 @@ def scene_of(name: str, workload: Workload, *, seconds: float | None) -> Scene:
         return Scene(name=name, workload=replace(workload, samples=samples), plan=plan)
     if name == "b":
         workload = replace(workload, model=_LARGE, snapshot_s=10.0)
-    strikes = {"d": "worker", "e": "coordinator"}
+    strikes: dict[str, Struck] = {"d": "worker", "e": "coordinator"}
     window = seconds or _SECONDS[name]
     plan = Plan(
         seconds=window,
-        strike=strikes.get(name),  # type: ignore[arg-type]
+        strike=strikes.get(name),
         strike_s=window / 4,
         limit_s=window + 180.0,
     )

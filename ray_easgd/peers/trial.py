@@ -20,6 +20,8 @@ from ray_easgd.peers.contenders import Contender
 from ray_easgd.peers.workload import Order, Workload
 from ray_easgd.processes import family, memory_bytes
 
+Struck = Literal["worker", "coordinator"]
+
 _TICK_S = 0.2
 _MEMORY_EVERY_S = 5.0
 _END_WITHIN_S = 30.0
@@ -36,7 +38,7 @@ class Plan:
     """
 
     seconds: float | None = None
-    strike: Literal["worker", "coordinator"] | None = None
+    strike: Struck | None = None
     strike_s: float = 15.0
     limit_s: float = 300.0
 
@@ -118,6 +120,7 @@ class Trial:
         self._journals = Journals(str(folder / "journals"))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._companions: list[subprocess.Popen[bytes]] = []
+        self._stepped_at: float | None = None
         self._struck_at: float | None = None
         self._struck, self._peak, self._measure_at = "", 0, 0.0
 
@@ -127,11 +130,12 @@ class Trial:
         try:
             self._start()
             self._watch()
+            self._count_bytes()
         except Unavailable as error:
             reason = error.reason
-        self._count_bytes()
-        ended_at = time.time()
-        self._end()
+        finally:
+            ended_at = time.time()
+            self._end()
         self._journals.look()
         return Outcome(
             contender=self._contender,
@@ -208,10 +212,13 @@ class Trial:
             self._measure()
 
     def _all_stepped_at(self) -> float | None:
-        first: dict[str, float] = {}
-        for entry in self._journals.entries.get("step", ()):
-            first.setdefault(entry.who, entry.at)
-        return max(first.values()) if len(first) == self._order.num_workers else None
+        if self._stepped_at is None:
+            first: dict[str, float] = {}
+            for entry in self._journals.entries.get("step", ()):
+                first.setdefault(entry.who, entry.at)
+            if len(first) == self._order.num_workers:
+                self._stepped_at = max(first.values())
+        return self._stepped_at
 
     def _is_over(self) -> bool:
         since, seconds = self._all_stepped_at(), self._plan.seconds
