@@ -16,6 +16,14 @@ def family(pid: int) -> list[int]:
     return found
 
 
+def is_alive(pid: int) -> bool:
+    """Whether the process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def memory_bytes(pid: int) -> int:
     """What it holds of the memory, its share of what it shares with others; 0 if it is gone."""
     with contextlib.suppress(OSError):
