@@ -48,7 +48,16 @@ def _install(name: str, folder: Path, python: Path, wanted: Path, below: str) ->
     _run(name, uv, "venv", "--python", sys.executable, str(folder))
     (own,) = folder.glob("lib/python*/site-packages")
     (own / "_below.pth").write_text(f"import site; site.addsitedir({below!r})\n", "utf-8")
-    words = ["pip", "install", "--no-deps", "--python", str(python), "-r", str(wanted)]
+    words = [
+        "pip",
+        "install",
+        "--no-deps",
+        "--compile-bytecode",
+        "--python",
+        str(python),
+        "-r",
+        str(wanted),
+    ]
     _run(name, uv, *words)
 
 
