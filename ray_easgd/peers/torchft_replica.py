@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import TCPStore
 
 from ray_easgd.peers.loop import Tie, arguments, run
 from ray_easgd.peers.workload import Order
@@ -28,7 +27,9 @@ class Replicated(Tie):
     ) -> None:
         super().__init__(model)
         here = order.address(rank)
-        self._store = TCPStore(here, 0, is_master=True, wait_for_workers=False)
+        self._store: Any = import_module("torch.distributed").TCPStore(
+            here, 0, is_master=True, wait_for_workers=False
+        )
         local_sgd, torchft = import_module("torchft.local_sgd"), import_module("torchft")
         self._manager: Any = torchft.Manager(
             pg=torchft.ProcessGroupGloo(timeout=_TIMEOUT),
