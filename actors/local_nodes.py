@@ -18,6 +18,7 @@ import ray
 
 from actors.lifecycle import on
 from ray_easgd.errors import EasgdError
+from ray_easgd.processes import family
 
 _TRIES = 3  # `ray start` gives up after 30 seconds, which a busy machine may need
 
@@ -76,16 +77,6 @@ def one_more_node(num_cpus: float, *, labels: Sequence[str] = ()) -> Iterator[Lo
         yield node
     finally:
         node.kill()
-
-
-def family(pid: int) -> list[int]:
-    """A process and all below it."""
-    found = [pid]
-    for one in found:
-        for tasks in Path(f"/proc/{one}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                found += map(int, tasks.read_text().split())
-    return found
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

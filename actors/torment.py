@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import takewhile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from actors.local_nodes import LocalNode, start_node
 from ray_easgd.errors import EasgdError
 from ray_easgd.incidents import Incident, Process
 from ray_easgd.journal import Entry, Journals
+from ray_easgd.processes import is_alive
 from ray_easgd.protocol import PushHeader, Version
 
 _LOOK_EVERY_S = 0.1
@@ -177,7 +177,7 @@ class Tormentor:
         drain_node(node.id, message="chaos", deadline_s=_DRAIN_S)
         workers = [pid for who, pid in touched if who.startswith("worker")]
         self._wait(
-            lambda: not any(map(_is_alive, workers)),
+            lambda: not any(map(is_alive, workers)),
             f"workers stayed on node {node.id[:8]}, which drains,",
         )
         node.kill()
@@ -211,9 +211,9 @@ class Tormentor:
     def _replay(self, touched: frozenset[Process]) -> None:
         """The dead's next push, which arrives now; and a living child's last one, once more."""
         for who, pid in touched:
-            if not _is_alive(pid) and (joined := self._last("joined", who, pid)) is not None:
+            if not is_alive(pid) and (joined := self._last("joined", who, pid)) is not None:
                 self._push_again(joined, 1, self.late)
-        living = [e for e in self._entries("answered") if _is_alive(e.pid)]
+        living = [e for e in self._entries("answered") if is_alive(e.pid)]
         if living and living[-1].values["outcome"] == "applied":
             joined = self._last("joined", living[-1].who, living[-1].pid)
             if joined is not None and joined.values["life"] == living[-1].values["life"]:
@@ -253,7 +253,7 @@ class Tormentor:
 
     def _are_all_back(self, since: float) -> bool:
         """Whether as many as are wanted have stepped, and exchanges have gone on, since then."""
-        stepped = {e.who for e in self._lately("step", since) if _is_alive(e.pid)}
+        stepped = {e.who for e in self._lately("step", since) if is_alive(e.pid)}
         answered = any(e.values["hub"] == "center" for e in self._lately("answered", since))
         return len(stepped) >= self._wanted and answered
 
@@ -272,7 +272,7 @@ class Tormentor:
         self._journals.look()
         latest = self._journals.latest.items()
         here = [p for p, last in latest if p[0].startswith(prefix) and last.kind != "left"]
-        return sorted(process for process in here if _is_alive(process[1]))
+        return sorted(process for process in here if is_alive(process[1]))
 
     def _on(self, node: LocalNode) -> frozenset[Process]:
         """All children of hubs on that node."""
@@ -325,14 +325,6 @@ class _Ended(Exception):
 
 
 _Struck = tuple[str, frozenset[Process], Callable[[], bool]]
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether the process is there, and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def _get(answer: Any) -> Any:

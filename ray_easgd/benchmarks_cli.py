@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 import click
 
 from ray_easgd import strict_json
+from ray_easgd.peers.contenders import NAMES
+from ray_easgd.peers.scenes import SCENES
 from ray_easgd.seam import actors_module
 
 TRANSPORTS = ("shared_memory", "object_store")
@@ -130,6 +132,69 @@ def tree(*, as_json: bool, **options: Any) -> Ended:
     """
     measure = actors_module("benchmark.tree")
     return measure.run_tree(measure.TreeOptions(**options), tell=_tell), as_json
+
+
+@benchmark.command()
+@click.option(
+    "--scene",
+    type=click.Choice(list(SCENES)),
+    default="a",
+    show_default=True,
+    help="; ".join(f"{name}: {what}" for name, what in SCENES.items()) + ".",
+)
+@click.option(
+    "--only", type=click.Choice(NAMES), multiple=True, help="Contenders; several times for more."
+)
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--samples", type=count, help="Of all workers, in scene a.  [default: 216000]")
+@click.option("--seconds", type=click.FloatRange(1.0), help="Of training, in the other scenes.")
+@click.option("--data", help="Default: fashion_mnist where RAY_EASGD_DATA is set, else digits.")
+@click.option("--model", help="Default: small_cnn, for the digits mlp.")
+@click.option(
+    "--target",
+    type=click.FloatRange(0.0, 1.0),
+    help="Test accuracy.  [default: 0.88]",
+    default=0.88,
+)
+@click.option(
+    "--pair-s",
+    type=click.FloatRange(0.0),
+    default=8.0,
+    show_default=True,
+    help="Seconds of the no-exchange pair before and after each contender; 0: never.",
+)
+@click.option("--link", default="100mbit", show_default=True, help="Rate of the link, in scene b.")
+@click.option("--keep", type=click.Path(file_okay=False), help="A folder for all that was written.")
+@out_option
+@json_option
+def peers(
+    data: str | None,
+    model: str | None,
+    samples: int | None,
+    only: tuple[str, ...],
+    out: str | None,
+    *,
+    as_json: bool,
+    **options: Any,
+) -> Ended:
+    """What a user would take instead, on the same work: torch, Ray Train, torchft, and ours.
+
+    Each contender is a program of its own with one thread a worker. Its weights are kept as it
+    trains and tested when it is over. What it needs beside our packages is installed into the
+    cache; one that cannot be installed has a row that says so. docs/benchmarks.md has the numbers
+    and what they mean.
+    """
+    from ray_easgd.environment import data_root
+    from ray_easgd.peers.page import write_page
+    from ray_easgd.peers.workload import Workload
+
+    measure = actors_module("benchmark.peers")
+    data = data or ("fashion_mnist" if data_root() else "digits")
+    model = model or ("mlp" if data == "digits" else "small_cnn")
+    work = Workload(data=data, model=model, samples=samples)
+    options |= {"workload": work, "only": only}
+    found = measure.run_peers(measure.PeersOptions(**options), tell=_tell)
+    return _kept(found, write_page, out, f"peers-{found['scene']}.json"), as_json
 
 
 @benchmark.command()

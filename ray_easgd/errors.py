@@ -7,6 +7,7 @@
     │   ├── BadModel              a model: unknown name, parameters we cannot hold
     │   ├── BadCluster            a cluster that does not answer or can never fit the fleet
     │   └── BadStorage            a place we cannot write to, or a run that is already there
+    ├── Unavailable               a contender of a benchmark that cannot take part here
     └── TrainingFailedError       a run that began and could not go on; exit code 1
         ├── WorkerFailed          the user's own code raised inside a worker
         ├── FleetLost             replacements end as those before them did: a crash loop
@@ -59,6 +60,17 @@ class BadCluster(BadInput):
 
 class BadStorage(BadInput):
     """A storage path that cannot be written, or already holds a run of that name."""
+
+
+class Unavailable(EasgdError):
+    """A contender of a benchmark that cannot take part here; the others go on without it."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name} cannot take part: {self.reason}"
 
 
 class TrainingFailedError(EasgdError):

@@ -24,7 +24,7 @@ FLOORS = (
         {
             *{"parameters", "config", "sections", "ports", "topology", "moving_rate"},
             *{"schedules", "result", "progress", "journal", "pacer", "adaptive_period"},
-            "divergence",
+            *{"divergence", "processes"},
         },
     ),
     ("mathematics", {"algorithms", "codec", "ledger", "kernels", "compiled", "theory", "tasks"}),
@@ -57,7 +57,7 @@ FLOORS = (
             *{"edges", "aggregator", "session", "loop", "local", "simulator", "planner"},
         },
     ),
-    ("figures", {"figures"}),
+    ("figures", {"figures", "peers"}),
     (
         "facade",
         {

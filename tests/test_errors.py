@@ -21,6 +21,7 @@ from ray_easgd.errors import (
     HubLost,
     Superseded,
     TrainingFailedError,
+    Unavailable,
     WorkerFailed,
 )
 
@@ -32,6 +33,7 @@ EXAMPLES: list[EasgdError] = [
     BadModel("model", "resnet0", "it is unknown", "Did you mean resnet18?"),
     BadCluster("fleet.workers", 9, "the cluster fits 4", "Ask for 4."),
     BadStorage("run.name", "first", "it holds another run", "Choose a name."),
+    Unavailable("torchft", "there is no uv to install it with"),
     TrainingFailedError("it could not go on"),
     WorkerFailed("worker 3", "ZeroDivisionError: division by zero"),
     FleetLost("worker-3 was lost 7 times: out of memory"),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from ray_easgd.errors import BadInput, EasgdError
 
-_WIRE, _SWITCH = "veth0", "switch0"
+WIRE, _SWITCH = "veth0", "switch0"
 _TRIES = 50
 _BETWEEN_TRIES_S = 0.1
 
@@ -95,7 +95,7 @@ def switched_hosts(number: int) -> Iterator[tuple[Host, ...]]:
 
 def bytes_received(host: Host) -> int:
     """By its wire, since it is there: headers included, each byte counted where it arrives."""
-    command = ["ip", "-n", host.namespace, "-s", "-j", "link", "show", "dev", _WIRE]
+    command = ["ip", "-n", host.namespace, "-s", "-j", "link", "show", "dev", WIRE]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return int(json.loads(shown)[0]["stats64"]["rx"]["bytes"])
 
@@ -103,7 +103,7 @@ def bytes_received(host: Host) -> int:
 def _plug(host: Host, switch: Host, *, port: str) -> None:
     _add(host)
     end = ["netns", host.namespace, "type", "veth", "peer", "name", port, "netns", switch.namespace]
-    _run("ip", "link", "add", _WIRE, *end)
+    _run("ip", "link", "add", WIRE, *end)
     _run("ip", "-n", switch.namespace, "link", "set", port, "master", _SWITCH, "up")
     _up(host)
 
@@ -114,20 +114,20 @@ def _add(host: Host) -> None:
 
 def _up(host: Host) -> None:
     ip = ("ip", "-n", host.namespace)
-    _run(*ip, "addr", "add", f"{host.address}/24", "dev", _WIRE)
+    _run(*ip, "addr", "add", f"{host.address}/24", "dev", WIRE)
     _run(*ip, "link", "set", "lo", "up")
-    _run(*ip, "link", "set", _WIRE, "up")
+    _run(*ip, "link", "set", WIRE, "up")
 
 
 def _join(one: Host, other: Host, rate: str) -> None:
     for host in (one, other):
         _add(host)
-    ends = ["netns", one.namespace, "type", "veth", "peer", "name", _WIRE, "netns", other.namespace]
-    _run("ip", "link", "add", _WIRE, *ends)
+    ends = ["netns", one.namespace, "type", "veth", "peer", "name", WIRE, "netns", other.namespace]
+    _run("ip", "link", "add", WIRE, *ends)
     for host in (one, other):
         _up(host)
         bucket = ["tbf", "rate", rate, "burst", "256kb", "latency", "200ms"]
-        _run("tc", "-n", host.namespace, "qdisc", "add", "dev", _WIRE, "root", *bucket)
+        _run("tc", "-n", host.namespace, "qdisc", "add", "dev", WIRE, "root", *bucket)
 
 
 def _remove(host: Host) -> None:

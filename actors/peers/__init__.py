@@ -1,0 +1,1 @@
+"""The contenders of ``benchmark peers`` that run on Ray: our own methods, and Ray Train."""

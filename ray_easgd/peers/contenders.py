@@ -1,0 +1,95 @@
+"""Who takes part, how each is started, and what happens to it when a process of it is lost.
+
+All have one try: the workload's learning rate, where none stands here; nothing was tuned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+OnLoss = Literal["all", "one", "itself"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """One peer, or one method of ours.
+
+    ``program``: a module, started once for each worker, or once where ``has_driver``.
+    ``environment``: what it needs beside our own packages, by its constraints file.
+    ``on_loss`` of a process, who is started again by what its users do: ``all`` from the newest
+    snapshot, the lost ``one`` from nothing, or it sees to it ``itself``.
+    ``rolls_back``: what was trained since a checkpoint is lost with a worker.
+    ``coordinator``: the process that the others hang on, by the name of its journal.
+    """
+
+    name: str
+    program: str
+    num_workers: int | None = None
+    has_driver: bool = False
+    environment: str | None = None
+    companions: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    on_loss: OnLoss = "all"
+    rolls_back: bool = True
+    coordinator: str = "worker-0"
+
+
+YARDSTICK = Contender(name="no_exchange_pair", program="ray_easgd.peers.alone", on_loss="one")
+
+
+def _ours(name: str, step: str, algorithm: Mapping[str, Any], **options: Any) -> Contender:
+    config = {"algorithm": dict(algorithm), **options.pop("config", {})}
+    return Contender(
+        name=name,
+        program="actors.peers.ours",
+        has_driver=True,
+        options={"step": step, "config": config, **options},
+        on_loss="itself",
+        rolls_back=False,
+        coordinator="coordinator",
+    )
+
+
+def _torchft(name: str, method: str) -> Contender:
+    return Contender(
+        name=name,
+        program="ray_easgd.peers.torchft_replica",
+        environment="torchft",
+        companions=("ray_easgd.peers.lighthouse",),
+        options={"method": method},
+        on_loss="one",
+        rolls_back=False,
+        coordinator="coordinator",
+    )
+
+
+_LEVELS = [{"fan_out": 2, "period": 2}, {"fan_out": 1, "period": 8}]
+
+CONTENDERS = (
+    Contender(name="one_process", program="ray_easgd.peers.alone", num_workers=1),
+    Contender(name="torch_ddp", program="ray_easgd.peers.ddp"),
+    Contender(
+        name="ray_train_ddp",
+        program="actors.peers.ray_train",
+        has_driver=True,
+        environment="ray_train",
+        on_loss="itself",
+        coordinator="coordinator",
+    ),
+    Contender(name="torch_periodic_averager", program="ray_easgd.peers.averager"),
+    Contender(
+        name="torch_hierarchical_averager",
+        program="ray_easgd.peers.averager",
+        options={"groups": [[8, 1], [16, 2]]},
+    ),
+    _torchft("torchft_local_sgd", "local_sgd"),
+    _torchft("torchft_diloco", "diloco"),
+    _ours("easgd", "sgd", {"name": "easgd", "period": 16}, lr=0.1),
+    _ours("eamsgd", "nesterov", {"name": "eamsgd", "period": 16}),
+    _ours("diloco_async", "nesterov", {"name": "diloco_async", "period": 16}),
+    _ours("downpour", "sgd", {"name": "downpour", "period": 16}, lr=0.05),
+    _ours("eamsgd_tree", "nesterov", {"name": "eamsgd"}, config={"topology": {"levels": _LEVELS}}),
+)
+NAMES = tuple(contender.name for contender in CONTENDERS)

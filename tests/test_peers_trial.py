@@ -1,0 +1,87 @@
+"""A trial sees to its processes: who is struck, who is started again, and that all end."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ray_easgd.peers.contenders import Contender, OnLoss
+from ray_easgd.peers.rows import Steps, row_of
+from ray_easgd.peers.trial import OWN_PYTHON, Here, Outcome, Plan, Trial
+from ray_easgd.peers.workload import Workload
+from ray_easgd.processes import is_alive
+
+pytestmark = pytest.mark.chaos
+
+STRIKE = {"seconds": 4.0, "strike_s": 1.0, "limit_s": 60.0}
+
+
+def outcome_of(
+    folder: Path, plan: Plan, *, on_loss: OnLoss = "all", samples: int | None = None, **options: Any
+) -> Outcome:
+    contender = Contender(
+        name="fake", program="tests.peers_program", on_loss=on_loss, options=options
+    )
+    root = str(Path(__file__).parents[1])
+    return Trial(
+        contender,
+        Workload(samples=samples, batch_size=10),
+        plan,
+        folder=folder,
+        python=OWN_PYTHON,
+        environment=dict(os.environ) | {"PYTHONPATH": root},
+        place=Here(),
+    ).run()
+
+
+def lives(outcome: Outcome) -> dict[str, int]:
+    """How many processes have stepped, worker by worker."""
+    known = Steps(outcome.entries).lives
+    return {who: sum(name == who for name, _ in known) for who, _ in known}
+
+
+def test_workers_that_share_the_samples_end_by_themselves(tmp_path: Path) -> None:
+    outcome = outcome_of(tmp_path, Plan(limit_s=60.0), samples=400)
+    assert outcome.reason is None
+    assert lives(outcome) == {"worker-0": 1, "worker-1": 1}
+    last = {entry.who: entry.values["samples"] for entry in outcome.entries["step"]}
+    assert last == {"worker-0": 200, "worker-1": 200}
+
+
+def test_a_window_ends_a_trial_and_all_that_it_has_started(tmp_path: Path) -> None:
+    outcome = outcome_of(tmp_path, Plan(seconds=0.5, limit_s=60.0), also=True)
+    children = [entry.values["pid"] for entry in outcome.entries["child"]]
+    assert len(children) == 2
+    assert not list(filter(is_alive, children))
+
+
+def test_all_go_on_from_the_newest_snapshot_where_one_is_lost(tmp_path: Path) -> None:
+    outcome = outcome_of(tmp_path, Plan(strike="worker", **STRIKE), on_loss="all")
+    assert outcome.struck == "worker-1"
+    assert lives(outcome) == {"worker-0": 2, "worker-1": 2}
+    assert outcome.order.resume == "weights"
+    assert outcome.order.resume_step > 0
+    row = row_of(outcome, [], scene="d", target=1.0)
+    assert row["rejoin_s"] > 0
+    assert row["stall_s"] > 0
+    assert 0 < row["goodput"] < 1
+
+
+def test_the_others_train_on_where_one_is_started_again(tmp_path: Path) -> None:
+    outcome = outcome_of(tmp_path, Plan(strike="worker", **STRIKE), on_loss="one")
+    assert lives(outcome) == {"worker-0": 1, "worker-1": 2}
+    assert outcome.order.resume is None
+
+
+def test_who_falls_over_undisturbed_has_a_reason_with_its_last_words(tmp_path: Path) -> None:
+    outcome = outcome_of(tmp_path, Plan(limit_s=60.0), fails=True)
+    assert outcome.reason is not None
+    assert "it falls over" in outcome.reason
+
+
+def test_a_trial_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    outcome = outcome_of(tmp_path, Plan(limit_s=1.0))
+    assert outcome.reason == "not done after 1 s"
