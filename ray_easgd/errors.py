@@ -13,6 +13,7 @@
         ├── FleetLost             replacements end as those before them did: a crash loop
         ├── HubLost               the center's process is gone
         ├── Superseded            another driver has taken over the run
+        ├── LossBlewUp            the training loss rose far above where it started
         └── Diverged              a worker met non-finite numbers again and again
 
 ``args`` always equal the constructor's arguments, so each error crosses a process boundary as

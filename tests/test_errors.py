@@ -19,6 +19,7 @@ from ray_easgd.errors import (
     EasgdError,
     FleetLost,
     HubLost,
+    LossBlewUp,
     Superseded,
     TrainingFailedError,
     Unavailable,
@@ -39,6 +40,7 @@ EXAMPLES: list[EasgdError] = [
     FleetLost("worker-3 was lost 7 times: out of memory"),
     HubLost("the center", "its node died"),
     Superseded("/runs/first"),
+    LossBlewUp(50.0, 2.3),
     Diverged("worker 3", 5),
 ]
 BAD_INPUTS = [error for error in EXAMPLES if isinstance(error, BadInput)]
@@ -92,6 +94,7 @@ def test_bad_input_names_field_value_problem_and_remedy(error: BadInput) -> None
         ),
         (HubLost("the center", "its node died"), ["the center", "its node died", "run again"]),
         (Superseded("/runs/first"), ["another driver", "/runs/first", "run.name"]),
+        (LossBlewUp(50.0, 2.3), ["50", "2.3", "optimizer.lr"]),
         (Diverged("worker 3", 5), ["worker 3", "5 times", "optimizer.lr"]),
     ],
     ids=lambda value: kind(value) if isinstance(value, EasgdError) else "",
