@@ -24,10 +24,13 @@ def title_of(data: str) -> str:
 
 
 def grid(canvas: Canvas, data: Sequence[str], columns: int) -> list[list[Axes]]:
-    """A row of panels a data set; the curves of a row on one scale."""
-    panels = canvas.subplots(len(data), columns, squeeze=False, sharey="row")
+    """A row of panels a data set; the curves of a row on one scale, the last panel on its own."""
+    panels = canvas.subplots(len(data), columns, squeeze=False)
     for row in panels:
         row[0].set_ylabel("test accuracy of the center, %")
+        for axes in row[1:-1]:
+            axes.sharey(row[0])
+            axes.tick_params(labelleft=False)
     return [list(row) for row in panels]
 
 
@@ -57,9 +60,8 @@ def bests(
     spread = np.abs(np.stack([mean - values.min(1), values.max(1) - mean]))
     shape: dict[str, Any] = {"marker": "o", "markersize": 4, "capsize": 3, "linewidth": 1.2} | style
     axes.errorbar(xs, mean, yerr=spread, label=label, **shape)
-    axes.set_title("best of a run", fontsize=10)
-    if axes.get_ylabel() == "":
-        axes.grid(visible=True, linewidth=0.4)
+    axes.set_title("best of a run, %", fontsize=10)
+    axes.grid(visible=True, linewidth=0.4)
 
 
 def level(axes: Axes, runs: Runs) -> None:

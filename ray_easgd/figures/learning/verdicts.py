@@ -113,7 +113,7 @@ def learning_rates(size: Size, measured: Measured) -> Found:
                 mine, color = _of(runs, name), pictures.COLORS[name]
                 pictures.bests(row[-1], [r.lr for r in mine], mine, NAMES[name], color=color)
             row[-1].set(xscale="log", xlabel=r"learning rate $\eta$")
-            row[-1].legend(fontsize=8)
+        legend(canvas, panels[0][-1])
 
     return _found(size, checks, measured, draw, columns=len(ELASTIC) + 1)
 
@@ -145,8 +145,7 @@ def long_periods(size: Size, measured: Measured) -> Found:
                 style = {"color": pictures.COLORS[name], "linestyle": ":" if decays else "-"}
                 pictures.bests(row[-1], size.long_periods, mine, title, **style)
             pictures.ticks(row[-1], size.long_periods, "period, steps")
-            row[-1].legend(fontsize=8)
-        legend(canvas, panels[0][0])
+        legend(canvas, panels[0][0], panels[0][-1], columns=6)
 
     return _found(size, checks, measured, draw, columns=4)
 
