@@ -7,8 +7,9 @@ registered, and the numbers of docs/mathematics.md; it *agrees* where they are t
 sign in an algorithm shows here. See docs/figures.md.
 """
 
+from ray_easgd.figures import learning
 from ray_easgd.figures.catalog import FIGURES, Figure
 from ray_easgd.figures.outcome import Check, Found
 from ray_easgd.figures.writing import reproduce
 
-__all__ = ["FIGURES", "Check", "Figure", "Found", "reproduce"]
+__all__ = ["FIGURES", "Check", "Figure", "Found", "learning", "reproduce"]

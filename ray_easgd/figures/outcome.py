@@ -40,6 +40,22 @@ class Check:
         return f"{self.what}: {self.found:.6g}, not {self.expected:.6g} within {self.within:.2g}"
 
 
+@dataclass(frozen=True, slots=True)
+class AtLeast(Check):
+    """A number that should be ``expected``, or more."""
+
+    @property
+    def holds(self) -> bool:
+        return self.found >= self.expected
+
+    @property
+    def strain(self) -> float:
+        return 0.0
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.found:.4g}, not {self.expected:.4g} or more"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Found:
     """``rows`` are the table; ``draw`` fills an empty canvas of ``size`` inches."""
@@ -63,6 +79,8 @@ class Found:
             more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
             return "; ".join(str(check) for check in failed[:3]) + more
         widest = max(self.checks, key=lambda check: check.strain)
+        if not widest.strain:
+            return f"all {len(self.checks)} numbers agree"
         return (
             f"all {len(self.checks)} numbers agree; the widest deviation is "
             f"{widest.strain:.0%} of what is allowed ({widest.what})"
@@ -77,6 +95,11 @@ def number(what: str, found: ArrayLike, expected: ArrayLike, within: float) -> C
 def quoted(what: str, found: ArrayLike, expected: float, digits: int) -> Check:
     """Against a number that docs/mathematics.md gives to so many decimals."""
     return number(what, found, expected, 0.51 * 10.0**-digits)
+
+
+def at_least(what: str, found: ArrayLike, bound: float) -> Check:
+    """A number that should be no smaller than a bound."""
+    return AtLeast(what, float(np.asarray(found)), bound, 0.0)
 
 
 def nothing(what: str, deviations: ArrayLike, within: float = 1e-9) -> Check:

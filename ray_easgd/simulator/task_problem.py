@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ray_easgd.data.sets import Split
 from ray_easgd.evaluate import evaluate, renew_buffers
 from ray_easgd.parameters import ParameterVector
 from ray_easgd.task import OpenTask
@@ -41,11 +42,15 @@ class TaskProblem:
 
     def value(self, x: Tensor) -> dict[str, float]:
         """Loss and accuracy of ``x`` on the validation split."""
+        loss, accuracy = self.test(x, self._task.data.validation)
+        return {"val_loss": loss, "val_accuracy": accuracy}
+
+    def test(self, x: Tensor, split: Split) -> tuple[float, float]:
+        """(mean loss, accuracy) of ``x`` on a split."""
         self._vector.load_(x)
         self._model.eval()
         renew_buffers(self._model, self._task)
-        loss, accuracy = evaluate(self._model, self._task, self._task.data.validation)
-        return {"val_loss": loss, "val_accuracy": accuracy}
+        return evaluate(self._model, self._task, split)
 
     def _tie_gradients(self) -> None:
         """Let autograd write every parameter's gradient into one vector."""
