@@ -74,7 +74,8 @@ class Dockerfile:
 
     def _copy(self, rest: str) -> None:
         *words, _ = rest.split()
-        flags = dict(word[2:].partition("=")[::2] for word in words if word.startswith("--"))
+        given = [word[2:].split("=", 1) for word in words if word.startswith("--")]
+        flags = {name: value for name, value in given}
         if "from" in flags:
             if flags["from"] not in self.stages:
                 self.problems.append(f"COPY from {flags['from']}, which is no stage")

@@ -70,7 +70,8 @@ def pause_until(happened: Callable[[], bool]) -> Callable[[float], None]:
 
 
 def census() -> dict[str, Any]:
-    return {worker.name: worker for worker in ray.get(actor("controller").census.remote()).workers}
+    seen: Any = ray.get(actor("controller").census.remote())
+    return {worker.name: worker for worker in seen.workers}
 
 
 @dataclass
@@ -130,7 +131,8 @@ class Ward(Silence):
 
     @contextmanager
     def _stopped(self, name: str) -> Iterator[None]:
-        pid = ray.get(actor(name).where.remote())["pid"]
+        place: Any = ray.get(actor(name).where.remote())
+        pid = place["pid"]
         os.kill(pid, signal.SIGSTOP)
         try:
             yield
