@@ -43,9 +43,12 @@ def status(run: str | None, address: str | None) -> RunStatus:
         return read(name, controller)
 
 
-def read(run: str, controller: Any) -> RunStatus:
-    """Ask the controller who is there, and each hub how it is."""
-    census: Census = ray.get(controller.census.remote())
+def read(run: str, controller: Any, within_s: float | None = None) -> RunStatus:
+    """Ask the controller who is there, and each hub how it is.
+
+    Raises GetTimeoutError where the controller does not answer ``within_s``.
+    """
+    census: Census = ray.get(controller.census.remote(), timeout=within_s)
     asked = {f"center-{k}": center.status.remote() for k, center in enumerate(census.centers)}
     asked |= {hub.name: hub.handle.status.remote() for hub in census.hubs}
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=_ANSWER_S)

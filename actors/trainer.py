@@ -15,9 +15,10 @@ from actors.cluster import (
     refuse_unknown_placement,
     with_default_tree,
 )
+from actors.page import end_page
 from actors.ray_datasets import opened
 from actors.run import Run
-from actors.sight import worker_node
+from actors.sight import hub_node, worker_node
 from actors.worker import Program
 from ray_easgd.checkpoint import keep_best
 from ray_easgd.config import Config
@@ -288,6 +289,7 @@ def _carry_out(run: Run) -> Result:
             interrupt = pressed
         checkpoint = run.save()
     finally:
+        end_page(run.folder.name)
         run.end()
     ended = "stopped" if run.sight.book.stopped else "finished"
     status = "interrupted" if interrupt else "failed" if error else ended
@@ -313,11 +315,12 @@ def _finish(
 
 
 def _tree(run: Run) -> list[dict[str, Any]]:
-    """Hubs and workers as they were last; empty where the center was the only hub."""
-    sight = run.sight
-    rates = {node.name: node.moving_rate for node in sight.tree}
-    workers = [worker_node(worker, rates) for worker in sight.workers.values()]
-    return [asdict(node) for node in (*sight.tree, *workers)] if sight.tree else []
+    """Hubs and workers as they were last."""
+    sight, states = run.sight, run.fleet.states
+    hubs = sight.tree or ((hub_node(sight.hub),) if sight.hub else ())
+    rates = {node.name: node.moving_rate for node in hubs}
+    workers = [worker_node(w, rates, states.get(w.name, "left")) for w in sight.workers.values()]
+    return [asdict(node) for node in (*hubs, *workers)]
 
 
 def summarize(run: Run) -> dict[str, Any]:
