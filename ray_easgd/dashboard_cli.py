@@ -1,4 +1,4 @@
-"""``ray-easgd dashboard``: a run's own page while it runs."""
+"""The commands ``ray-easgd dashboard``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ray_easgd.strict_json import dumps
 
 @click.group()
 def dashboard() -> None:
-    """Watch runs that are going on."""
+    """See runs in a browser."""
 
 
 @dashboard.command()

@@ -81,6 +81,11 @@ class PageServer:
                 self._under_way -= 1
                 self._quiet.notify_all()
 
+    @property
+    def num_under_way(self) -> int:
+        """Answers that are being given, those at ``/end`` included."""
+        return self._under_way
+
     def knows(self, token: str) -> bool:
         """Whether that is the token; takes as long whatever was given."""
         return hmac.compare_digest(token.encode("utf-8", "replace"), self.token.encode())

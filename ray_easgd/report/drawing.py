@@ -12,6 +12,7 @@ from ray_easgd.report.words import count, number, shortened, text
 
 MOST_LEAVES = 32  # drawn; the table beside the drawing has them all
 _WIDTH, _HEIGHT, _GAP, _PITCH = 218, 58, 44, 68
+_TALL = 9  # rows that are seen at once
 _NAME, _LINE = 23, 33  # characters that fit
 
 _COLORS = {
@@ -41,9 +42,10 @@ def tree_drawing(nodes: Sequence[TreeNode]) -> str:
     roots = [box for box in _boxes(nodes) if box is not None]
     if not roots:
         return ""
+    num_rows = sum(_rows(root) for root in roots)
     row = 0.0
     for root in roots:
-        row = _lay_out(root, 0, row)
+        row = _lay_out(root, 0, row, on_top=num_rows > _TALL)
     boxes = [box for root in roots for box in _all(root)]
     columns = 1 + max(box.place[0] for box in boxes)
     width = columns * _WIDTH + (columns - 1) * _GAP + 4
@@ -90,7 +92,7 @@ def _box(node: TreeNode, nodes: Sequence[TreeNode], quota: float) -> Box:
 
 def _rest(parent: TreeNode, left_out: Sequence[TreeNode]) -> Box:
     paces = [node.steps_per_s for node in left_out if math.isfinite(node.steps_per_s)]
-    spread = f"{min(paces):.3g} to {max(paces):.3g} steps/s" if paces else ""
+    spread = f"{number(min(paces))} to {number(max(paces))} steps/s" if paces else ""
     name = f"{len(left_out):,} more"
     return Box(
         TreeNode(name=name, parent=parent.name), (spread, "in the table below"), is_rest=True
@@ -131,15 +133,23 @@ def _joined(*parts: str) -> str:
 # -- where and how -------------------------------------------------------------------------------
 
 
-def _lay_out(box: Box, column: int, row: float) -> float:
-    """Place a box and all below it from ``row`` on; returns the next free row."""
+def _rows(box: Box) -> int:
+    return sum(map(_rows, box.children)) or 1
+
+
+def _lay_out(box: Box, column: int, row: float, *, on_top: bool) -> float:
+    """Place a box and all below it from ``row`` on; returns the next free row.
+
+    Beside the middle of its children, or ``on_top``, where one looks at a tall drawing first.
+    """
     if not box.children:
         box.place = column, row
         return row + 1
     after = row
     for child in box.children:
-        after = _lay_out(child, column + 1, after)
-    box.place = column, (box.children[0].place[1] + box.children[-1].place[1]) / 2
+        after = _lay_out(child, column + 1, after, on_top=on_top)
+    first, last = box.children[0].place[1], box.children[-1].place[1]
+    box.place = column, first if on_top else (first + last) / 2
     return after
 
 

@@ -215,7 +215,7 @@ def _samples(run: LiveRun) -> Tile:
 
 
 def _pace(run: LiveRun, workers: Sequence[TreeNode]) -> Tile:
-    steps = f"{pace(workers):,.3g} gradient steps"
+    steps = f"{number(pace(workers))} gradient steps"
     known = math.isfinite(run.samples_per_s)
     return Tile("Samples per second", short(run.samples_per_s) if known else "-", steps)
 
@@ -230,7 +230,7 @@ def _center(run: LiveRun) -> Tile:
     root = next((node for node in run.nodes if not node.parent), None)
     if root is None or root.state:
         return Tile("Center's version", "-", root.state if root else "")
-    rate = number(root.exchanges_per_s, ",.3g")
+    rate = number(root.exchanges_per_s)
     return Tile("Center's version", short(root.version), f"{rate} pushes a second")
 
 

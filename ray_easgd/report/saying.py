@@ -8,7 +8,7 @@ from statistics import median
 
 from ray_easgd.display.tree import USUAL, TreeNode
 from ray_easgd.report.tiles import duration, short
-from ray_easgd.report.words import count, listed
+from ray_easgd.report.words import count, listed, number
 
 _SLOW = 0.6  # of the median pace
 
@@ -56,7 +56,7 @@ def _fleet(workers: Sequence[TreeNode]) -> str:
     together = "together " if len(training) > 1 else ""
     first = (
         f"{count(len(training), 'worker')} {_are(len(training))} training, "
-        f"{together}at {pace(training):,.3g} gradient steps per second."
+        f"{together}at {number(pace(training))} gradient steps per second."
     )
     return first + (f" {listed(starting)} {_are(len(starting))} starting." if starting else "")
 

@@ -20,9 +20,11 @@ def shortened(words: str, most: int) -> str:
     return f"{words[: most - 1 - half]}…{words[-half:]}"
 
 
-def number(value: float, form: str = ".3g") -> str:
-    """A dash where there is nothing to say."""
-    return format(value, form) if math.isfinite(value) else "-"
+def number(value: float, form: str = "") -> str:
+    """Three digits, or as ``form`` says; a dash where there is nothing to say."""
+    if not math.isfinite(value):
+        return "-"
+    return format(value, form or (",.0f" if 1e3 <= abs(value) < 1e7 else ".3g"))
 
 
 def count(number: int, noun: str) -> str:
