@@ -7,6 +7,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from threading import Lock, Thread
@@ -96,10 +97,9 @@ class Page:
         except RayError:
             note, stale = _SILENT_CONTROLLER, True
         status = self._status
-        folder = self._folder()
+        folder, events, config = self._kept()
         if folder is None:
             note = note or f"{self._path} cannot be read from here: no plots and no events."
-        events = folder.read_events() if folder else []
         if status is not None and not stale:
             self._pace.note(now, status.samples)
         return LiveRun(
@@ -112,18 +112,20 @@ class Page:
             time_s=clock(events),
             measured=self._measurer.newest(folder) if folder else None,
             events=events,
-            config=folder.read_config() if folder else "",
+            config=config,
             note=note,
             is_stale=stale,
         )
 
-    def _folder(self) -> RunFolder | None:
+    def _kept(self) -> tuple[RunFolder | None, list[dict[str, Any]], str]:
+        """The folder, its events and its configuration; None and nothing where it is not here."""
         from ray_easgd.run_folder import RunFolder
 
         try:
-            return RunFolder.open(self._path)
+            folder = RunFolder.open(self._path)
+            return folder, folder.read_events(), folder.read_config()
         except (BadStorage, OSError):
-            return None
+            return None, [], ""
 
 
 _SILENT_CONTROLLER = (
@@ -199,7 +201,8 @@ class Measurer:
         began = time.monotonic()
         made = None
         try:
-            made = self._draw(folder)
+            with suppress(OSError):  # the storage is out of reach: next time
+                made = self._draw(folder)
         finally:
             with self._lock:
                 now = self._made_at = time.monotonic()
@@ -255,7 +258,7 @@ def end_page(run: str) -> None:
     """End a run's page, if it has one. One that does not answer is not waited for."""
     try:
         page = ray.get_actor(run + _PAGE)
-    except ValueError:
+    except (ValueError, RayError):
         return
     ray.wait([page.end.remote()], timeout=_ANSWER_S / 2)
     end_process(page)

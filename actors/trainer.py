@@ -289,8 +289,10 @@ def _carry_out(run: Run) -> Result:
             interrupt = pressed
         checkpoint = run.save()
     finally:
-        end_page(run.folder.name)
-        run.end()
+        try:
+            end_page(run.folder.name)  # before the controller, whose own it is
+        finally:
+            run.end()
     ended = "stopped" if run.sight.book.stopped else "finished"
     status = "interrupted" if interrupt else "failed" if error else ended
     result = _finish(run, checkpoint, error, status=status)

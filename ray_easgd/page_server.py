@@ -13,13 +13,13 @@ from socket import AF_INET, AF_INET6
 from socketserver import TCPServer
 from threading import BoundedSemaphore, Condition, Event, Lock, Thread
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from ray_easgd.errors import BadInput
 
 FRESH_S = 1.0  # a page younger than this is shown again
 _MOST_AT_ONCE = 64
-_IDLE_S = 20.0
+_IDLE_S = 5.0
 _LAST_WORD_S = 1.0
 _ENDED = "The run has ended."
 
@@ -27,12 +27,21 @@ _ENDED = "The run has ended."
 class PageServer:
     """Serves ``render()`` at ``/`` until ``close``; renders only when asked, at most once a second.
 
-    ``/end`` is answered when the server closes, which is how a page learns of it. ``policy`` is
-    the page's Content-Security-Policy. Raises BadInput where it cannot listen.
+    ``/end`` is answered when the server closes, which is how a page learns of it, or after
+    ``wait_s`` with nothing: whoever went away without a word keeps no place for long. ``policy``
+    is the page's Content-Security-Policy. Raises BadInput where it cannot listen.
     """
 
-    def __init__(self, render: Callable[[], str], *, policy: str, host: str, port: int) -> None:
-        self.token = token_urlsafe(24)
+    def __init__(
+        self,
+        render: Callable[[], str],
+        *,
+        policy: str,
+        host: str,
+        port: int,
+        wait_s: float = 15.0,
+    ) -> None:
+        self.token, self._wait_s = token_urlsafe(24), wait_s
         self._cached, self._policy = Cached(render), policy
         self._ended = Event()
         self._under_way, self._quiet = 0, Condition()
@@ -65,8 +74,9 @@ class PageServer:
         if path == "/":
             return HTTPStatus.OK, "text/html", self._cached.page()
         if path == "/end":
-            self._ended.wait()
-            return HTTPStatus.OK, "text/plain", _ENDED
+            if self._ended.wait(self._wait_s):
+                return HTTPStatus.OK, "text/plain", _ENDED
+            return HTTPStatus.NO_CONTENT, "text/plain", ""
         return HTTPStatus.NOT_FOUND, "text/plain", "There is nothing here but the page at /."
 
     @contextmanager
@@ -161,8 +171,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """The page, to who has the token."""
-        url = urlsplit(self.path)
-        if not self.page.knows(self._token(url.query)):
+        path, _, query = self.path.partition("?")
+        if not self.page.knows(self._token(query)):
             self._send(
                 HTTPStatus.UNAUTHORIZED,
                 "text/plain",
@@ -171,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
             return
         with self.page.answering():
-            self._send(*self.page.answer(url.path))
+            self._send(*self.page.answer(path))
 
     def __getattr__(self, name: str) -> Any:
         """Every other method is refused."""

@@ -40,7 +40,7 @@ def test_the_link_shows_the_page(server: PageServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/?token=", "/?token=wrong", "/end", "/nothing", "/?token=%ff"]
+    "path", ["/", "/?token=", "/?token=wrong", "/end", "/nothing", "/?token=%ff", "//["]
 )
 def test_without_the_token_there_is_nothing_to_see(server: PageServer, path: str) -> None:
     answer = ask(server, path)
@@ -90,6 +90,13 @@ def test_who_watches_hears_of_the_end_and_the_port_is_free_again(server: PageSer
     idle.close()
     again = PageServer(lambda: "", policy=POLICY, host="127.0.0.1", port=server.port)
     again.close()
+
+
+def test_who_waits_for_the_end_is_not_kept_waiting_for_ever() -> None:
+    server = PageServer(lambda: "", policy=POLICY, host="127.0.0.1", port=0, wait_s=0.0)
+    answer = ask(server, "/end", token=server.token)
+    server.close()
+    assert (answer.status, answer.read()) == (204, b"")
 
 
 def test_a_port_that_is_taken_is_refused_by_name(server: PageServer) -> None:

@@ -50,6 +50,7 @@
     try {
       const answer = await fetch("end" + location.search, { cache: "no-store" });
       if (!answer.ok) return;
+      if (answer.status === 204) return setTimeout(waitForTheEnd, 0);
       over = true;
       banner.className = "ended";
       say(`${await answer.text()}${place}`);
