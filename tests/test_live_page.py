@@ -19,7 +19,7 @@ from ray_easgd.display.tree import TreeNode
 from ray_easgd.report.drawing import MOST_LEAVES, tree_drawing
 from ray_easgd.report.live import LiveRun, Measured, policy, render_live
 from ray_easgd.report.plots import Plot
-from ray_easgd.report.saying import how_it_goes, out_of_the_ordinary
+from ray_easgd.report.saying import aim, how_it_goes, out_of_the_ordinary
 
 CENTER = TreeNode(name="center", parent="", version=1200, exchanges_per_s=3.25, moving_rate=0.45)
 
@@ -193,6 +193,25 @@ def test_nothing_is_drawn_of_nothing() -> None:
 )
 def test_the_fleet_is_told_in_a_sentence(nodes: Sequence[TreeNode], said: str) -> None:
     assert re.search(said, how_it_goes(nodes, 10, None, math.nan))
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("stop:\n  seconds: 120\n", "It ends after 2 min 00 s of training."),
+        (
+            "stop: {accuracy: 0.95, seconds: 60.0, samples: 10}",
+            "It ends after 60.0 s of training or once the held-out accuracy is 95.0%.",
+        ),
+        ("stop:\n  samples: 10\n", ""),
+        ("stop: null", ""),
+        ("- 1", ""),
+        ("", ""),
+    ],
+)
+def test_the_page_says_what_ends_the_run(config: str, said: str) -> None:
+    assert aim(config) == said
+    assert said in Tags(shown(config=config)).text
 
 
 @pytest.mark.parametrize(

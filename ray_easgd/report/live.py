@@ -23,7 +23,7 @@ from ray_easgd.report.parts import (
     tree_table,
 )
 from ray_easgd.report.plots import Plot
-from ray_easgd.report.saying import how_it_goes, out_of_the_ordinary, pace, split
+from ray_easgd.report.saying import aim, how_it_goes, out_of_the_ordinary, pace, split
 from ray_easgd.report.tiles import Tile, duration, short
 from ray_easgd.report.words import count, number, text
 from ray_easgd.version import __version__
@@ -180,7 +180,7 @@ def _now(run: LiveRun) -> str:
         share = min(100.0, 100 * run.samples / run.total_samples)
         bar = f'<div class="bar"><div style="width:{share:.1f}%"></div></div>'
     note = f'<p class="notice">{text(run.note)}</p>' if run.note else ""
-    return f'{bar}{note}<p class="saying">{text(said)}</p>' + (
+    return f'{bar}{note}<p class="saying">{text(said)} {text(aim(run.config))}</p>' + (
         f'<ul class="odd">{odd}</ul>' if odd else ""
     )
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from statistics import median
+from typing import Any
+
+import yaml
 
 from ray_easgd.display.tree import USUAL, TreeNode
 from ray_easgd.report.tiles import duration, short
@@ -18,6 +22,31 @@ def how_it_goes(
 ) -> str:
     """The fleet, and how far the run is."""
     return f"{_fleet(split(nodes)[1])} {_way(samples, total, samples_per_s)}"
+
+
+@lru_cache(maxsize=8)
+def aim(config: str) -> str:
+    """What ends the run beside its samples; empty where nothing does, or nobody knows."""
+    seconds, accuracy = map(_limits(config).get, ("seconds", "accuracy"))
+    ends = [
+        f"after {duration(seconds)} of training" if _is_number(seconds) else "",
+        f"once the held-out accuracy is {accuracy:.1%}" if _is_number(accuracy) else "",
+    ]
+    said = " or ".join(filter(None, ends))
+    return f"It ends {said}." if said else ""
+
+
+def _limits(config: str) -> dict[str, Any]:
+    try:
+        known = yaml.safe_load(config)
+    except yaml.YAMLError:
+        return {}
+    stop = known.get("stop") if isinstance(known, dict) else None
+    return stop if isinstance(stop, dict) else {}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def out_of_the_ordinary(nodes: Sequence[TreeNode]) -> list[str]:
