@@ -161,7 +161,12 @@ class News:
         self._last: dict[str, tuple[int, float]] = {}
 
     def told(self, nodes: tuple[TreeNode, ...], now: float) -> tuple[TreeNode, ...]:
-        """The nodes, workers that are silent marked as such."""
+        """The nodes, workers that are silent marked as such.
+
+        Before anybody has stepped a hub without an answer is one that is starting.
+        """
+        if not any(node.version for node in nodes):
+            return tuple(replace(n, state="starting") if n.state else n for n in nodes)
         return tuple(self._told(node, now) if node.state == "training" else node for node in nodes)
 
     def _told(self, node: TreeNode, now: float) -> TreeNode:

@@ -152,6 +152,7 @@ def worker_node(
         state=_state(worker) if state is None else state,
         steps_per_s=worker.steps_per_s if worker.step else math.nan,
         loss=worker.loss,
+        is_worker=True,
     )
 
 

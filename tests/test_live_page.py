@@ -7,6 +7,7 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -26,7 +27,8 @@ CENTER = TreeNode(name="center", parent="", version=1200, exchanges_per_s=3.25, 
 
 def worker(k: int, hub: str = "center", state: str = "training", pace: float = 4.0) -> TreeNode:
     known = {"version": 77, "steps_per_s": pace, "loss": 0.5} if state != "starting" else {}
-    return TreeNode(name=f"worker-{k}", parent=hub, state=state, **known)  # type: ignore[arg-type]
+    node = TreeNode(name=f"worker-{k}", parent=hub, state=state, is_worker=True)
+    return replace(node, **known)  # type: ignore[arg-type]
 
 
 FLAT = (CENTER, *map(worker, range(3)))
@@ -220,7 +222,7 @@ def test_the_page_says_what_ends_the_run(config: str, said: str) -> None:
         (worker(9, state="no news for 42 s"), "worker-9: no news for 42 s"),
         (worker(9, state="leaving"), "worker-9 is leaving"),
         (worker(9, pace=1.0), "worker-9 is the slowest, at 1 steps a second"),
-        (TreeNode(name="a", parent="center", state="no answer within 5 s"), "a: no answer"),
+        (TreeNode(name="a", parent="center", state="no answer within 5 s"), "a gave no answer"),
         (TreeNode(name="center", parent="", state="no answer within 5 s"), "center gave no answer"),
     ],
 )
@@ -237,8 +239,14 @@ def test_a_worker_that_is_silent_is_marked_until_it_steps() -> None:
     assert news.told(still, 9.0) == still
     states = [node.state for node in news.told(still, 42.0)]
     assert states == ["no news for 42 s", "training"]  # five steps of the second take 500 s
-    moved = (TreeNode(name="worker-0", parent="center", version=78, state="training"),)
+    moved = (replace(still[0], version=78),)
     assert news.told(moved, 43.0) == moved
+
+
+def test_a_hub_that_does_not_answer_before_the_first_step_is_starting() -> None:
+    silent = TreeNode(name="center", parent="", state="no answer within 5 s")
+    assert [node.state for node in News().told((silent,), 0.0)] == ["starting"]
+    assert News().told((silent, worker(0)), 0.0)[0] == silent
 
 
 def test_the_pace_is_that_of_the_last_minute() -> None:

@@ -35,6 +35,7 @@ class TreeNode:
     state: str = ""
     steps_per_s: float = math.nan
     loss: float = math.nan
+    is_worker: bool = False
 
 
 def from_json(known: Mapping[str, Any]) -> TreeNode:

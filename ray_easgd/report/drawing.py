@@ -12,6 +12,7 @@ from ray_easgd.report.words import count, number, shortened, text
 
 MOST_LEAVES = 32  # drawn; the table beside the drawing has them all
 _WIDTH, _HEIGHT, _GAP, _PITCH = 218, 58, 44, 68
+_FEWEST = 470  # pixels that a wider drawing is shrunk to before it scrolls
 _TALL = 9  # rows that are seen at once
 _NAME, _LINE = 23, 33  # characters that fit
 
@@ -53,7 +54,8 @@ def tree_drawing(nodes: Sequence[TreeNode]) -> str:
     edges = "".join(_edge(box, child) for box in boxes for child in box.children)
     return (
         f'<svg class="drawing" role="img" aria-label="the tree of the run" '
-        f'viewBox="-2 -2 {width} {height}" width="{width}" height="{height}">'
+        f'viewBox="-2 -2 {width} {height}" width="{width}" height="{height}" '
+        f'style="min-width:{min(width, _FEWEST)}px">'
         f"{edges}{''.join(map(_drawn, boxes))}</svg>"
     )
 
@@ -74,8 +76,7 @@ def _boxes(nodes: Sequence[TreeNode]) -> Iterator[Box]:
 
 def _box(node: TreeNode, nodes: Sequence[TreeNode], quota: float) -> Box:
     below = [child for child in nodes if child.parent == node.name and child is not node]
-    is_hub = bool(below) or not node.parent or (math.isnan(node.steps_per_s) and not node.state)
-    box = Box(node, _hub_lines(node) if is_hub else _worker_lines(node))
+    box = Box(node, _worker_lines(node) if node.is_worker else _hub_lines(node))
     parents = {child.parent for child in nodes}
     inner = [child for child in below if child.name in parents]
     leaves = [child for child in below if child.name not in parents]

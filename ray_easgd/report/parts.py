@@ -114,4 +114,6 @@ def _event(event: dict[str, Any]) -> str:
 
 def configuration(config: str) -> str:
     """The resolved configuration, as it was written."""
-    return f'<h2>Configuration</h2><div class="card"><pre>{text(config)}</pre></div>' * bool(config)
+    return f'<h2>Configuration</h2><div class="card config"><pre>{text(config)}</pre></div>' * bool(
+        config
+    )

@@ -56,15 +56,8 @@ def out_of_the_ordinary(nodes: Sequence[TreeNode]) -> list[str]:
 
 
 def split(nodes: Sequence[TreeNode]) -> tuple[list[TreeNode], list[TreeNode]]:
-    """Hubs, and workers: a worker has a state, a hub only where it gives no answer."""
-    parents = {node.parent for node in nodes}
-    hubs = [n for n in nodes if not n.parent or n.name in parents or not _has_stepped_or_state(n)]
-    names = {node.name for node in hubs}
-    return hubs, [node for node in nodes if node.name not in names]
-
-
-def _has_stepped_or_state(node: TreeNode) -> bool:
-    return bool(node.state) or math.isfinite(node.steps_per_s)
+    """Hubs, and workers."""
+    return [n for n in nodes if not n.is_worker], [n for n in nodes if n.is_worker]
 
 
 def pace(workers: Sequence[TreeNode]) -> float:
@@ -91,6 +84,8 @@ def _fleet(workers: Sequence[TreeNode]) -> str:
 
 
 def _way(samples: int, total: int | None, samples_per_s: float) -> str:
+    if not samples and not total:
+        return ""
     if not total:
         return f"The center has absorbed {samples:,} samples."
     share = min(1.0, samples / total)
@@ -106,7 +101,7 @@ def _hubs(hubs: Sequence[TreeNode]) -> list[str]:
         f"{hub.name} gave {hub.state}; its children keep stepping and exchange again once it "
         "answers."
         for hub in hubs
-        if hub.state not in USUAL
+        if hub.state not in {*USUAL, "starting"}
     ]
 
 
