@@ -58,7 +58,8 @@ def read(run: str, controller: Any, within_s: float | None = None) -> RunStatus:
     hubs = [_as_node(hub.name, hub.parent, answers[hub.name]) for hub in census.hubs]
     root = _as_node("center", "", center)
     rates = {node.name: node.moving_rate for node in (root, *hubs)}
-    workers = {w.name: w for w in sorted(census.workers, key=lambda w: w.life)}.values()
+    latest = {w.name: w for w in sorted(census.workers, key=lambda w: w.life)}.values()
+    workers = sorted(latest, key=lambda w: (len(w.name), w.name))  # worker-2 before worker-10
     return RunStatus(
         run=run,
         version=root.version,

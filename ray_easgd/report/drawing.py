@@ -12,7 +12,7 @@ from ray_easgd.report.words import count, number, shortened, text
 
 MOST_LEAVES = 32  # drawn; the table beside the drawing has them all
 _WIDTH, _HEIGHT, _GAP, _PITCH = 218, 58, 44, 68
-_FEWEST = 470  # pixels that a wider drawing is shrunk to before it scrolls
+_SMALLEST = 0.86  # of its size; a narrower place scrolls
 _TALL = 9  # rows that are seen at once
 _NAME, _LINE = 23, 33  # characters that fit
 
@@ -55,7 +55,7 @@ def tree_drawing(nodes: Sequence[TreeNode]) -> str:
     return (
         f'<svg class="drawing" role="img" aria-label="the tree of the run" '
         f'viewBox="-2 -2 {width} {height}" width="{width}" height="{height}" '
-        f'style="min-width:{min(width, _FEWEST)}px">'
+        f'style="min-width:{width * _SMALLEST:.0f}px">'
         f"{edges}{''.join(map(_drawn, boxes))}</svg>"
     )
 
