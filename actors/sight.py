@@ -91,6 +91,13 @@ class Sight:
             return ()
         return tuple(map(hub_node, (self.hub, *self.hubs.values())))
 
+    def whole_tree(self, states: Mapping[str, str]) -> list[TreeNode]:
+        """Hubs and workers as they were last; ``states`` of the workers as the fleet knows them."""
+        hubs = self.tree or ((hub_node(self.hub),) if self.hub else ())
+        rates = {node.name: node.moving_rate for node in hubs}
+        workers = self.workers.values()
+        return [*hubs, *(worker_node(w, rates, states.get(w.name, "left")) for w in workers)]
+
     def progress(
         self,
         states: Mapping[str, str],

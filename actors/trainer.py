@@ -18,7 +18,6 @@ from actors.cluster import (
 from actors.page import end_page
 from actors.ray_datasets import opened
 from actors.run import Run
-from actors.sight import hub_node, worker_node
 from actors.worker import Program
 from ray_easgd.checkpoint import keep_best
 from ray_easgd.config import Config
@@ -309,20 +308,15 @@ def _finish(
 ) -> Result:
     run.chronicle.write()
     metrics = summarize(run)
-    record = metrics | {"status": status, "checkpoint": checkpoint, "tree": _tree(run)}
+    record = metrics | {
+        "status": status,
+        "checkpoint": checkpoint,
+        "tree": [asdict(node) for node in run.sight.whole_tree(run.fleet.states)],
+    }
     if not isinstance(error, Superseded):  # the folder is another's
         run.folder.write_result(record | {"error": str(error) if error else None})
         write_report(run.folder)
     return Result(metrics=metrics, path=run.folder.path, checkpoint=checkpoint, error=error)
-
-
-def _tree(run: Run) -> list[dict[str, Any]]:
-    """Hubs and workers as they were last."""
-    sight, states = run.sight, run.fleet.states
-    hubs = sight.tree or ((hub_node(sight.hub),) if sight.hub else ())
-    rates = {node.name: node.moving_rate for node in hubs}
-    workers = [worker_node(w, rates, states.get(w.name, "left")) for w in sight.workers.values()]
-    return [asdict(node) for node in (*hubs, *workers)]
 
 
 def summarize(run: Run) -> dict[str, Any]:
