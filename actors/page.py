@@ -75,7 +75,7 @@ class Page:
         """The address of the machine it is on."""
         return str(ray.util.get_node_ip_address())
 
-    @ray.method
+    @ray.method(max_task_retries=0)
     def end(self) -> None:
         """Tell who looks that the run has ended, and give the port back."""
         if self._server is not None:

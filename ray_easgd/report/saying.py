@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from statistics import median
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
@@ -45,7 +45,7 @@ def _limits(config: str) -> dict[str, Any]:
     return stop if isinstance(stop, dict) else {}
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
