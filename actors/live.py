@@ -35,7 +35,7 @@ def live(run: str | None, address: str | None, *, host: str, port: int) -> Link:
     Raises BadInput where there is no such run, or where the page cannot be served.
     """
     with controller_of(run, address) as (name, controller):
-        page = ray.get(controller.page.remote())
+        page: Any = ray.get(controller.page.remote())
         try:
             (shown, actual, token), node = ray.get(
                 [page.open.remote(host, port), page.node.remote()]
