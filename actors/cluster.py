@@ -9,14 +9,17 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import ray
 
-from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.environment import ray_address
 from ray_easgd.errors import BadCluster
 from ray_easgd.topology import levels_per_node
+
+if TYPE_CHECKING:
+    from ray_easgd.algorithms import Algorithm
 
 NAMESPACE = "ray-easgd"
 _SLOTS_PER_CORE = 8

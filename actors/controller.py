@@ -16,6 +16,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors.lifecycle import as_actor
+from actors.page import Page, start_page
 from actors.placement import placed
 from actors.posts import Hub, Posts, center_name
 from ray_easgd.leases import LeaseBook
@@ -132,8 +133,11 @@ class Controller:
         total_samples: int | None,
         bounded: bool,
         num_hubs: int = 0,
+        folder: str = "",
+        home: str = "",
     ) -> None:
-        self._run = run
+        self._run, self._folder, self._home = run, folder, home
+        self._page: ActorProxy[Page] | None = None
         self._progress: Progress | None = None
         self._total, self._bounded = total_samples, bounded
         self._lock = Lock()
@@ -304,6 +308,18 @@ class Controller:
             total_samples=total,
         )
 
+    @ray.method(concurrency_group="control")
+    def page(self) -> ActorProxy[Page]:
+        """The actor of the run's live page, started when it is first asked for.
+
+        It is the controller's own, and ends with it.
+        """
+        with self._lock:
+            if self._page is None:
+                me = ray.get_runtime_context().current_actor
+                self._page = start_page(self._run, self._folder, me, node=self._home)
+            return self._page
+
     def _at_a_glance(self) -> Book:
         book, knows = self._book, self._remembers.is_set()
         if book is None:
@@ -351,6 +367,7 @@ def start_controller(
     num_hubs: int = 0,
     num_waiting: int = 16,
     progress: Progress | None = None,
+    folder: str = "",
 ) -> ActorProxy[Controller]:
     """Start the controller's actor.
 
@@ -360,7 +377,8 @@ def start_controller(
     when it is asked twice. ``max_concurrency``: a worker's question does not queue behind
     another's.
     ``num_hubs``: aggregators that workers may be posted to, ``num_waiting``: who may wait for one.
-    ``progress``: what a run that is resumed has seen.
+    ``progress``: what a run that is resumed has seen. ``folder``: where the run writes, which its
+    live page reads, beside the driver.
     """
     controller = as_actor(
         Controller,
@@ -371,6 +389,6 @@ def start_controller(
         max_concurrency=4,
         concurrency_groups={"waiting": num_waiting, "control": 2},
         **placed("controller"),
-    ).remote(run, total_samples, bounded, num_hubs)
+    ).remote(run, total_samples, bounded, num_hubs, folder, ray.get_runtime_context().get_node_id())
     controller.begin.remote(centers, progress)
     return controller

@@ -97,7 +97,6 @@ class Run:
     # -- life ------------------------------------------------------------------------------
 
     def _start_actors(self) -> None:
-        stop = self.config.stop
         self.hubs = Hubs(
             run=self._name,
             config=self.config,
@@ -111,11 +110,12 @@ class Run:
         self.controller = start_controller(
             self._name,
             self.hubs.centers,
-            total_samples=stop.samples,
-            bounded=stop != StopSection(),
+            total_samples=self.config.stop.samples,
+            bounded=self.config.stop != StopSection(),
             num_hubs=self.hubs.num_leaves,
             num_waiting=max(16, 2 * self._num_workers),
             progress=self.resumed.progress if self.resumed else None,
+            folder=self.folder.path,
         )
         self.hubs.start(self.controller, self.resumed)
         self._judge = None

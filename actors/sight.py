@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from actors.controller import Book, WorkerStatus
-from actors.evaluator import Evaluation
 from actors.hub_status import HubStatus
 from ray_easgd.display import Progress, WorkerProgress
 from ray_easgd.display.tree import TreeNode
 from ray_easgd.divergence import DivergenceGuard
 from ray_easgd.errors import LossBlewUp
+
+if TYPE_CHECKING:
+    from actors.evaluator import Evaluation
 
 
 @dataclass
@@ -88,6 +91,13 @@ class Sight:
             return ()
         return tuple(map(hub_node, (self.hub, *self.hubs.values())))
 
+    def whole_tree(self, states: Mapping[str, str]) -> list[TreeNode]:
+        """Hubs and workers as they were last; ``states`` of the workers as the fleet knows them."""
+        hubs = self.tree or ((hub_node(self.hub),) if self.hub else ())
+        rates = {node.name: node.moving_rate for node in hubs}
+        workers = self.workers.values()
+        return [*hubs, *(worker_node(w, rates, states.get(w.name, "left")) for w in workers)]
+
     def progress(
         self,
         states: Mapping[str, str],
@@ -129,8 +139,13 @@ def hub_node(hub: HubStatus) -> TreeNode:
     )
 
 
-def worker_node(worker: WorkerStatus, rates: Mapping[str, float]) -> TreeNode:
-    """A worker as a node; ``rates`` are the hubs' moving rates, by their names."""
+def worker_node(
+    worker: WorkerStatus, rates: Mapping[str, float], state: str | None = None
+) -> TreeNode:
+    """A worker as a node; ``rates`` are the hubs' moving rates, by their names.
+
+    ``state``: as the fleet knows it, else what the worker's own word tells.
+    """
     hub = worker.hub or "center"
     period = worker.step / worker.exchanges if worker.exchanges else math.inf
     return TreeNode(
@@ -141,7 +156,17 @@ def worker_node(worker: WorkerStatus, rates: Mapping[str, float]) -> TreeNode:
         moving_rate=rates.get(hub, math.nan),
         staleness=worker.staleness,
         distance=worker.distance,
+        state=_state(worker) if state is None else state,
+        steps_per_s=worker.steps_per_s if worker.step else math.nan,
+        loss=worker.loss,
+        is_worker=True,
     )
+
+
+def _state(worker: WorkerStatus) -> str:
+    if worker.was_asked_to_end:
+        return "leaving"
+    return "training" if worker.step else "starting"
 
 
 def _row(name: str, state: str, status: WorkerStatus | None) -> WorkerProgress:

@@ -43,9 +43,12 @@ def status(run: str | None, address: str | None) -> RunStatus:
         return read(name, controller)
 
 
-def read(run: str, controller: Any) -> RunStatus:
-    """Ask the controller who is there, and each hub how it is."""
-    census: Census = ray.get(controller.census.remote())
+def read(run: str, controller: Any, within_s: float | None = None) -> RunStatus:
+    """Ask the controller who is there, and each hub how it is.
+
+    Raises GetTimeoutError where the controller does not answer ``within_s``.
+    """
+    census: Census = ray.get(controller.census.remote(), timeout=within_s)
     asked = {f"center-{k}": center.status.remote() for k, center in enumerate(census.centers)}
     asked |= {hub.name: hub.handle.status.remote() for hub in census.hubs}
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=_ANSWER_S)
@@ -55,7 +58,8 @@ def read(run: str, controller: Any) -> RunStatus:
     hubs = [_as_node(hub.name, hub.parent, answers[hub.name]) for hub in census.hubs]
     root = _as_node("center", "", center)
     rates = {node.name: node.moving_rate for node in (root, *hubs)}
-    workers = {w.name: w for w in sorted(census.workers, key=lambda w: w.life)}.values()
+    latest = {w.name: w for w in sorted(census.workers, key=lambda w: w.life)}.values()
+    workers = sorted(latest, key=lambda w: (len(w.name), w.name))  # worker-2 before worker-10
     return RunStatus(
         run=run,
         version=root.version,

@@ -15,9 +15,9 @@ from actors.cluster import (
     refuse_unknown_placement,
     with_default_tree,
 )
+from actors.page import end_page
 from actors.ray_datasets import opened
 from actors.run import Run
-from actors.sight import worker_node
 from actors.worker import Program
 from ray_easgd.checkpoint import keep_best
 from ray_easgd.config import Config
@@ -288,7 +288,10 @@ def _carry_out(run: Run) -> Result:
             interrupt = pressed
         checkpoint = run.save()
     finally:
-        run.end()
+        try:
+            end_page(run.folder.name)  # before the controller, whose own it is
+        finally:
+            run.end()
     ended = "stopped" if run.sight.book.stopped else "finished"
     status = "interrupted" if interrupt else "failed" if error else ended
     result = _finish(run, checkpoint, error, status=status)
@@ -305,19 +308,15 @@ def _finish(
 ) -> Result:
     run.chronicle.write()
     metrics = summarize(run)
-    record = metrics | {"status": status, "checkpoint": checkpoint, "tree": _tree(run)}
+    record = metrics | {
+        "status": status,
+        "checkpoint": checkpoint,
+        "tree": [asdict(node) for node in run.sight.whole_tree(run.fleet.states)],
+    }
     if not isinstance(error, Superseded):  # the folder is another's
         run.folder.write_result(record | {"error": str(error) if error else None})
         write_report(run.folder)
     return Result(metrics=metrics, path=run.folder.path, checkpoint=checkpoint, error=error)
-
-
-def _tree(run: Run) -> list[dict[str, Any]]:
-    """Hubs and workers as they were last; empty where the center was the only hub."""
-    sight = run.sight
-    rates = {node.name: node.moving_rate for node in sight.tree}
-    workers = [worker_node(worker, rates) for worker in sight.workers.values()]
-    return [asdict(node) for node in (*sight.tree, *workers)] if sight.tree else []
 
 
 def summarize(run: Run) -> dict[str, Any]:

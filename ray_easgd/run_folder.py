@@ -151,13 +151,22 @@ class RunFolder:
         self.place.write(name, html.encode())
         return self.place.child(name).shown
 
-    def read_metrics(self) -> pyarrow.Table:
-        """Every metric so far: a column for each field of ``Metric``, in the order written."""
+    @property
+    def num_parts(self) -> int:
+        """How many files of metrics there are."""
+        return len(self._parts())
+
+    def read_metrics(self, parts: slice = slice(None)) -> pyarrow.Table:
+        """Every metric so far: a column for each field of ``Metric``, in the order written.
+
+        ``parts``: of these files only; one that is there does not change any more.
+        """
         import pyarrow
         from pyarrow import parquet
 
-        parts = (self.place.read(f"{METRICS}/{part}") for part in self._parts())
-        tables = [parquet.read_table(io.BytesIO(part)) for part in parts]
+        names = self._parts()[parts]
+        found = (self.place.read(f"{METRICS}/{name}") for name in names)
+        tables = [parquet.read_table(io.BytesIO(part)) for part in found]
         return pyarrow.concat_tables([_schema().empty_table(), *tables])
 
     def read_events(self) -> list[dict[str, Any]]:

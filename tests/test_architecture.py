@@ -61,9 +61,9 @@ FLOORS = (
     (
         "facade",
         {
-            *{"seam", "report", "display", "__init__"},
+            *{"seam", "report", "display", "page_server", "__init__"},
             *{"cli", "benchmarks_cli", "chaos_cli", "doctor_cli", "notices_cli"},
-            *{"plan_cli", "reproduce_cli"},
+            *{"dashboard_cli", "plan_cli", "reproduce_cli"},
         },
     ),
     ("actors", {"actors"}),
@@ -381,7 +381,7 @@ def test_importing_every_module_of_the_library_leaves_ray_out(probe: dict[str, l
 
 def test_who_holds_a_handle_of_a_hub_needs_no_torch() -> None:
     """Ray imports the module of an actor's class wherever its handle arrives."""
-    modules = "actors.controller, actors.center, actors.aggregator"
+    modules = "actors.controller, actors.center, actors.aggregator, actors.page, actors.live"
     program = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
     assert done.returncode == 0

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 HEADINGS = ("version", "exchanges/s", "moving rate", "staleness", "distance")
 
 
+USUAL = {"", "training", "done"}  # states that go without saying
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TreeNode:
     """A hub or a worker as of its latest word. NaN is a number it has not, or not yet.
 
     ``version``: pushes a hub has applied, gradient steps of a worker; ``exchanges_per_s`` with its
     children, of a worker with its hub. ``staleness`` in versions of the parent, and ``distance`` to
-    it as the Euclidean norm, at its latest exchange.
+    it as the Euclidean norm, at its latest exchange. ``steps_per_s`` and ``loss`` of a worker.
     """
 
     name: str
@@ -30,6 +33,9 @@ class TreeNode:
     staleness: float = math.nan
     distance: float = math.nan
     state: str = ""
+    steps_per_s: float = math.nan
+    loss: float = math.nan
+    is_worker: bool = False
 
 
 def from_json(known: Mapping[str, Any]) -> TreeNode:
@@ -79,7 +85,7 @@ def as_table(nodes: Iterable[TreeNode]) -> Table:
     for heading in HEADINGS:
         table.add_column(heading, justify="right", no_wrap=True)
     for lead, node in drawn(nodes):
-        words = f"{lead}{node.name}" + (f" ({node.state})" if node.state else "")
+        words = lead + node.name + (f" ({node.state})" if node.state not in USUAL else "")
         table.add_row(words, *cells(node))
     return table
 

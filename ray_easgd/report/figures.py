@@ -89,6 +89,7 @@ def _to_svg(figure: Figure, title: str) -> str:
     figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]  # the page is HTML: no XML declaration, no DOCTYPE
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)  # it stands in style.css
     svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)  # the page sets the size
     for color, variable in _VARIABLES.items():
         svg = svg.replace(color, variable)

@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-import json
-from html import escape
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from ray_easgd.display.tree import HEADINGS, cells, drawn, from_json
-from ray_easgd.report.facts import FAILURES, summary
+from ray_easgd.display.tree import from_json
+from ray_easgd.report.facts import summary
 from ray_easgd.report.numbers import Numbers
+from ray_easgd.report.parts import (
+    asset,
+    configuration,
+    events_table,
+    plots_grid,
+    tiles_row,
+    tree_picture,
+    tree_table,
+)
 from ray_easgd.report.plots import all_plots
-from ray_easgd.report.tiles import duration, tiles
+from ray_easgd.report.tiles import tiles
+from ray_easgd.report.words import count, text
 from ray_easgd.version import __version__
 
 if TYPE_CHECKING:
     from ray_easgd.run_folder import RunFolder
 
-MOST_EVENTS = 500  # on the page; the file has them all
-
 
 def render(folder: RunFolder) -> str:
     """The page for what a run's folder holds by now."""
     facts, events = summary(folder), folder.read_events()
+    nodes = [from_json(node) for node in facts.get("tree") or ()]
     sections = [
         _header(facts, events),
         _failure(facts["error"]),
-        _tiles(facts),
-        _tree(facts.get("tree") or []),
+        tiles_row(tiles(facts)),
+        tree_picture(nodes),
         _plots(Numbers(folder.read_metrics())),
-        _events(events),
-        _configuration(folder.read_config()),
+        tree_table(nodes),
+        events_table(events),
+        configuration(folder.read_config()),
     ]
     return _PAGE.format(
-        title=escape(facts["name"]),
-        style=files("ray_easgd.report").joinpath("style.css").read_text(encoding="utf-8"),
+        title=text(facts["name"]),
+        style=asset("style.css"),
         body="\n".join(section for section in sections if section),
         version=__version__,
     )
@@ -60,78 +67,25 @@ _PAGE = """<!doctype html>
 def _header(facts: dict[str, Any], events: list[dict[str, Any]]) -> str:
     about = [
         facts["algorithm"],
-        f"{facts['num_workers']} workers" if facts["num_workers"] else None,
+        count(facts["num_workers"], "worker") if facts["num_workers"] else None,
         f"began {events[0]['time'][:19].replace('T', ' ')} UTC" if events else None,
         f"resumed from {facts['resumed_from']}" if facts.get("resumed_from") else None,
         facts["path"],
     ]
     status = facts["status"]
     return (
-        f'<header><h1>{escape(facts["name"])} <span class="badge {status}">{status}</span></h1>'
-        f'<p class="about">{escape(" · ".join(str(a) for a in about if a))}</p></header>'
+        f'<header><h1>{text(facts["name"])} <span class="badge {status}">{status}</span></h1>'
+        f'<p class="about">{text(" · ".join(str(a) for a in about if a))}</p></header>'
     )
 
 
 def _failure(error: str | None) -> str:
     if not error:
         return ""
-    return f'<section class="failure"><h2>The run failed</h2><pre>{escape(error)}</pre></section>'
-
-
-def _tiles(facts: dict[str, Any]) -> str:
-    shown = "".join(
-        f'<div class="tile"><dt>{escape(tile.label)}</dt>'
-        f'<dd><div class="number">{escape(tile.number)}</div>'
-        f'<div class="more">{escape(tile.more)}</div></dd></div>'
-        for tile in tiles(facts)
-    )
-    return f'<dl class="tiles">{shown}</dl>' if shown else ""
-
-
-def _tree(nodes: list[dict[str, Any]]) -> str:
-    if not nodes:
-        return ""
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in ("", *HEADINGS))
-    rows = "\n".join(
-        f'<tr><td class="tree">{escape(lead)}{escape(node.name)}</td>'
-        + "".join(f'<td class="when">{escape(cell)}</td>' for cell in cells(node))
-        + "</tr>"
-        for lead, node in drawn(map(from_json, nodes))
-    )
-    return f'<h2>Tree</h2><div class="card scroll"><table><tr>{head}</tr>{rows}</table></div>'
+    return f'<section class="failure"><h2>The run failed</h2><pre>{text(error)}</pre></section>'
 
 
 def _plots(numbers: Numbers) -> str:
     plots = all_plots(numbers)
-    if not plots:
-        return '<p class="note">Nothing has been measured in this run.</p>'
-    shown = "\n".join(
-        f'<figure class="card"><h3>{escape(plot.title)}</h3>{plot.svg}</figure>' for plot in plots
-    )
-    return f'<h2>Measurements</h2><div class="plots">{shown}</div>'
-
-
-def _events(events: list[dict[str, Any]]) -> str:
-    if not events:
-        return ""
-    newest = events[-MOST_EVENTS:]
-    left_out = len(events) - len(newest)
-    note = f'<p class="note">{left_out} earlier ones are in events.jsonl.</p>' if left_out else ""
-    rows = "\n".join(_event(event) for event in newest)
-    head = "<tr><th>Time</th><th>What</th><th>Where</th><th>Message</th></tr>"
-    return f'<h2>Events</h2>{note}<div class="card scroll"><table>{head}{rows}</table></div>'
-
-
-def _event(event: dict[str, Any]) -> str:
-    bad = event["kind"] in FAILURES or "lost" in event["kind"]
-    details = json.dumps(event["details"], ensure_ascii=False) if event["details"] else ""
-    return (
-        f'<tr{" class=bad" if bad else ""}><td class="when" title="{escape(event["time"])}">'
-        f'{duration(event["time_s"])}</td><td class="kind">{escape(event["kind"])}</td>'
-        f"<td>{escape(event['source'])}</td>"
-        f"<td>{escape(event['message'])} <code>{escape(details)}</code></td></tr>"
-    )
-
-
-def _configuration(text: str) -> str:
-    return f'<h2>Configuration</h2><div class="card"><pre>{escape(text)}</pre></div>' * bool(text)
+    nothing = '<p class="note">Nothing has been measured in this run.</p>'
+    return plots_grid(plots) if plots else nothing
