@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 import ray
+from ray import cloudpickle
 from ray.exceptions import RayError
 
 from actors import node_probe
@@ -121,7 +122,7 @@ class _Gatherer:
 
     def begin_probes(self) -> None:
         """Have a process started on each node that the run is on: nobody waits for it yet."""
-        ray.cloudpickle.register_pickle_by_value(node_probe)
+        cloudpickle.register_pickle_by_value(node_probe)
         try:
             for node in {p.node for p in self._known.values() if p.node and p.state == "alive"}:
                 pids = [p.pid for p in self._known.values() if p.node == node and p.pid]
@@ -130,7 +131,7 @@ class _Gatherer:
                 )(node_probe.probe)  # fmt: skip
                 self._probes[node] = task.remote(pids)
         finally:
-            ray.cloudpickle.unregister_pickle_by_value(node_probe)
+            cloudpickle.unregister_pickle_by_value(node_probe)
 
     def nodes(self, processes: Iterable[ProcessLook]) -> list[NodeLook]:
         """The cluster's nodes, with what the probes say of those that the run is on."""

@@ -92,7 +92,7 @@ def _opened(name: str, dataset: Any) -> Any:
     counted = ray.get([_count.remote(block) for block in blocks])
     filled = [(block, count) for block, count in zip(blocks, counted, strict=True) if count]
     if not filled:
-        raise BadData(f"datasets.{name}", dataset, "it has no rows", "Give one that has.")
+        raise BadData(f"datasets.{name}", "a Ray dataset", "it has no rows", "Give one that has.")
     bounds = (0, *accumulate(count for _, count in filled))
     return RayRows(name, [block for block, _ in filled], bounds)
 

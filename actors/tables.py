@@ -83,7 +83,8 @@ def _process(row: Any, run: str) -> ProcessLook:
 
 def _kind(name: str, run: str) -> Kind:
     role = name.removeprefix(f"{run}:")
-    return next((kind for prefix, kind in _PREFIX if role.startswith(prefix)), "other")
+    kinds: list[Kind] = [kind for prefix, kind in _PREFIX if role.startswith(prefix)]
+    return kinds[0] if kinds else "other"
 
 
 def _state(row: Any) -> State:

@@ -35,7 +35,7 @@ def load(name: str) -> Any:
     return json.loads(json.dumps(yaml.safe_load((DOCKER / name).read_text("utf-8"))))
 
 
-def problems(name: str, document: object) -> list[str]:
+def problems(name: str, document: Any) -> list[str]:
     """What is wrong with the document: by its schema, and if by that nothing is, by Ray."""
     found = [error.message for error in _validator(name).iter_errors(document)]
     asks = {"launcher": _problems_of_the_launcher, "kuberay": _problems_of_starting}

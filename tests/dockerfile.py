@@ -74,11 +74,10 @@ class Dockerfile:
 
     def _copy(self, rest: str) -> None:
         *words, _ = rest.split()
-        given = [word[2:].split("=", 1) for word in words if word.startswith("--")]
-        flags = {name: value for name, value in given}
-        if "from" in flags:
-            if flags["from"] not in self.stages:
-                self.problems.append(f"COPY from {flags['from']}, which is no stage")
+        stage = next((word[7:] for word in words if word.startswith("--from=")), None)
+        if stage is not None:
+            if stage not in self.stages:
+                self.problems.append(f"COPY from {stage}, which is no stage")
             return
         for source in (word for word in words if not word.startswith("--")):
             if not (self.context / source).exists() or self._is_ignored(source):
