@@ -17,6 +17,7 @@ import click
 
 from ray_easgd.benchmarks_cli import benchmark
 from ray_easgd.chaos_cli import chaos
+from ray_easgd.dashboard_cli import dashboard
 from ray_easgd.doctor_cli import doctor
 from ray_easgd.errors import BadInput, EasgdError
 from ray_easgd.notices_cli import watch_notices
@@ -302,6 +303,7 @@ main.add_command(watch_notices)
 main.add_command(benchmark)
 main.add_command(chaos)
 main.add_command(doctor)
+main.add_command(dashboard)
 main.add_command(plan)
 main.add_command(reproduce)
 benchmark.result_callback()(lambda ended: _show_result(*ended))
