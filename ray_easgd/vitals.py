@@ -1,7 +1,7 @@
 """A run's numbers at one moment, and over a stretch of time: what its metrics are computed from.
 
 Values only. Whoever watches a run fills in ``Vitals`` now and then and hands them to ``Recent``,
-which remembers the last seconds: rates are differences, so that a worker that is stopped, and says
+which remembers the last minute: rates are differences, so that a worker that is stopped, and says
 nothing any more, has the rate 0 instead of its last one.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 STATES = ("waiting", "starting", "training", "leaving", "lost", "done")
 """What a worker can be. ``waiting``: for room on the cluster."""
 
-_SPAN_S = 15.0
+_SPAN_S = 60.0  # a step of 20 s counts 2 to 4 times in it: as much as the rates can be told apart
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +117,7 @@ class Stretch:
 
 
 class Recent:
-    """The last seconds of a run."""
+    """The last minute of a run."""
 
     def __init__(self) -> None:
         self._known: deque[tuple[float, Vitals]] = deque()

@@ -84,7 +84,7 @@ def test_what_is_not_known_is_not_shown() -> None:
 
 def test_a_worker_that_is_stopped_has_the_rate_zero() -> None:
     recent = Recent()
-    for second in range(60):
+    for second in range(100):
         at = min(second, 20) * 10
         stretch = recent.take(second, Vitals(children=fleet(second * 10, worker_1=at)))
     values = shown(stretch)
