@@ -219,7 +219,7 @@ SERIES: tuple[Series, ...] = (
         name="median_steps_per_s",
         unit="steps/s",
         meaning="Gradient steps a second of the median of the workers that train",
-        of=_once(lambda s: median(s.step_rates) if s.step_rates else math.nan),
+        of=_once(lambda s: median(s.step_rates or (math.nan,))),
     ),
     Series(
         name="workers_lost",

@@ -16,6 +16,7 @@ STATES = ("waiting", "starting", "training", "leaving", "lost", "done")
 """What a worker can be. ``waiting``: for room on the cluster."""
 
 _SPAN_S = 60.0  # a step of 20 s counts 2 to 4 times in it: as much as the rates can be told apart
+_LEAST_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,11 +80,15 @@ class Vitals:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """The last ``seconds`` of a run: what it was before, and is now."""
+    """The last ``seconds`` of a run: what it was before, and is now.
+
+    ``step_rates``: steps a second of each worker that trains, and has for a while.
+    """
 
     before: Vitals
     now: Vitals
     seconds: float
+    step_rates: tuple[float, ...] = ()
 
     def per_s(self, before: float, now: float) -> float:
         """A rate; NaN before there is anything to compare.
@@ -105,22 +110,13 @@ class Stretch:
         """The children of a level that are there now."""
         return (c for c in self.now.children.values() if c.level == level and c.is_there)
 
-    @property
-    def step_rates(self) -> list[float]:
-        """Steps per second of each worker that has been training all the while."""
-        before = self.before.children
-        return [
-            self.per_s(before[name].steps, child.steps)
-            for name, child in self.now.children.items()
-            if child.is_training and name in before and before[name].is_training
-        ]
-
 
 class Recent:
     """The last minute of a run."""
 
     def __init__(self) -> None:
         self._known: deque[tuple[float, Vitals]] = deque()
+        self._first: dict[str, tuple[float, int]] = {}  # seen to train: when, and its steps then
 
     def take(self, at: float, vitals: Vitals) -> Stretch:
         """Remember what a run is ``at`` this second of any clock; the stretch that ends with it."""
@@ -128,4 +124,15 @@ class Recent:
         while len(self._known) > 1 and self._known[1][0] <= at - _SPAN_S:
             self._known.popleft()
         began, before = self._known[0]
-        return Stretch(before, vitals, at - began)
+        return Stretch(before, vitals, at - began, tuple(self._step_rates(at, vitals)))
+
+    def _step_rates(self, at: float, vitals: Vitals) -> Iterator[float]:
+        began, before = self._known[0]
+        training = {name: c for name, c in vitals.children.items() if c.is_training}
+        self._first = {name: self._first.get(name, (at, c.steps)) for name, c in training.items()}
+        for name, child in training.items():
+            since, steps = self._first[name]
+            if since < began:  # then it has been training ever since
+                since, steps = began, before.children[name].steps
+            if at - since >= _LEAST_S:
+                yield (child.steps - steps) / (at - since)

@@ -82,6 +82,7 @@ def run(
     train = (sys.executable, "-m", "ray_easgd.cli", "train", *words)
     with process(folder / "log", *train, **ray_head.environment) as running:
         yield running
+        assert running.poll() is None, (folder / "log").read_text("utf-8")
     assert "Traceback" not in (log := (folder / "log").read_text("utf-8")), log
 
 

@@ -59,7 +59,9 @@ def test_each_series_is_computed_from_what_the_run_is_and_was() -> None:
         worker_s=7200.0,
         price_per_hour=1.5,
     )
-    values = shown(Stretch(before, now, 10.0))
+    recent = Recent()
+    recent.take(0.0, before)
+    values = shown(recent.take(10.0, now))
     assert values["center_version"] == 30
     assert values["center_pushes_per_s"] == 2.0
     assert values["samples_per_s"] == 100.0
