@@ -100,7 +100,7 @@ class Stretch:
     def gained(self, count: str, level: int) -> float:
         """What all children of a level have added to one of their counts."""
         unborn = Child(level=level)
-        return sum(
+        return math.fsum(
             max(0.0, getattr(child, count) - getattr(self.before.children.get(name, unborn), count))
             for name, child in self.now.children.items()
             if child.level == level

@@ -72,12 +72,13 @@ def ray_head() -> Iterator[Head]:
 def run(
     ray_head: Head, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A run with a tree, so that there are two levels, that goes on until it is ended."""
+    """One worker under an aggregator, so that there are two levels; it goes on until ended."""
     folder = tmp_path_factory.mktemp("run")
     words = [
         *("run.name=watched", f"run.storage={folder}", f"address={ray_head.address}"),
-        *("fleet.workers=2", "fleet.spares=0", "fleet.price_per_hour=2", "stop.seconds=600"),
-        "topology.levels=[{fan_out: 1, period: 4}, {fan_out: 2, period: 4}]",
+        *("fleet.workers=1", "fleet.spares=0", "fleet.price_per_hour=2", "stop.seconds=600"),
+        "topology.levels=[{fan_out: 1, period: 4}, {fan_out: 1, period: 4}]",
+        "evaluation.interval_s=1",
     ]
     train = (sys.executable, "-m", "ray_easgd.cli", "train", *words)
     with process(folder / "log", *train, **ray_head.environment) as running:
