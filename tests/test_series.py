@@ -88,8 +88,8 @@ def test_a_worker_that_is_stopped_has_the_rate_zero() -> None:
     recent = Recent()
     for second in range(100):
         at = min(second, 20) * 10
-        stretch = recent.take(second, Vitals(children=fleet(second * 10, worker_1=at)))
-    values = shown(stretch)
+        recent.take(second, Vitals(children=fleet(second * 10, worker_1=at)))
+    values = shown(recent.take(100, Vitals(children=fleet(1_000, worker_1=200))))
     assert values["slowest_steps_per_s"] == 0.0
     assert values["median_steps_per_s"] == pytest.approx(10.0)
 
