@@ -110,6 +110,7 @@ class Aggregator(Center):
         """The hub at a glance."""
         latest = self._reporter.latest
         known: dict[str, Any] = {k: latest[k] for k in ("distance", "staleness") if k in latest}
+        known |= self._done_upwards()
         return replace(self._status(), name=self._name, parent=self._parent, **known)
 
     @ray.method(concurrency_group="control")
@@ -122,6 +123,17 @@ class Aggregator(Center):
             counts=[hub.tie.counts for hub in self._hubs if hub.tie is not None],
             waits=self._waits,
         )
+
+    def _done_upwards(self) -> dict[str, Any]:
+        """What has gone on between it and its parent, over all slices."""
+        ties = [hub.tie.counts for hub in self._hubs if hub.tie is not None]
+        under_way_s = sum(link.under_way_s for link in self._links)
+        return {
+            "exchanges": sum(tie.exchanges for tie in ties),
+            "exchange_s": under_way_s + sum(tie.in_place_s for tie in ties),
+            "bytes_sent": sum(tie.bytes_sent for tie in ties),
+            "bytes_received": sum(tie.bytes_received for tie in ties),
+        }
 
     def _link(self, post: Post, part: int) -> HubLink:
         from actors.journaled import journaled

@@ -37,6 +37,7 @@ class WorkerStatus:
     """One life of a worker at a glance.
 
     ``first_step_at``: wall clock, seconds since 1970; ``hub``: the aggregator it is under, if any.
+    ``exchange_s``: seconds that its exchanges were under way, in the background or in memory.
     ``was_asked_to_end``: by its machine, which is about to go.
     """
 
@@ -50,6 +51,7 @@ class WorkerStatus:
     restarts: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
+    exchange_s: float = 0.0
     steps_per_s: float = 0.0
     loss: float = float("nan")
     distance: float = float("nan")
@@ -82,7 +84,8 @@ class Book:
 
     ``remembers`` is False of a controller that died and has not been told what it knew; ``wanted``
     is how many workers somebody has asked for since the run began, ``stopped`` whether somebody
-    has asked for its end.
+    has asked for its end. ``held``: leases that somebody has, ``returned``: ranges of the lost that
+    wait for somebody.
     """
 
     opened: bool
@@ -91,6 +94,8 @@ class Book:
     total: int | None = None
     num_samples: int = 0
     batch_size: int = 0
+    held: int = 0
+    returned: int = 0
     remembers: bool = True
     wanted: int | None = None
     stopped: bool = False
@@ -331,6 +336,8 @@ class Controller:
             total=book.total,
             num_samples=book.num_samples,
             batch_size=book.batch_size,
+            held=book.num_held,
+            returned=book.num_returned,
             remembers=knows,
             wanted=self._wanted,
             stopped=self._stopped,

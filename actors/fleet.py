@@ -92,7 +92,7 @@ class Fleet:
         self._machine = FleetMachine()
         self._places: dict[int, _Seated] = {}
         self._spares: dict[str, _Spare] = {}
-        self._num_spares = 0
+        self._num_spares = self.num_lost = 0
         self._ending = False
 
     # -- what there is -------------------------------------------------------------------------
@@ -135,6 +135,11 @@ class Fleet:
             p.seat.name: "waiting" if p.state == "starting" and not p.node else p.state
             for p in shown
         }
+
+    @property
+    def crashes_in_a_row(self) -> int:
+        """Lives in a row that ended by the same error, as far as that may be a crash loop."""
+        return self._machine.crashes_in_a_row
 
     # -- what happens --------------------------------------------------------------------------
 
@@ -220,6 +225,7 @@ class Fleet:
 
     def _lost(self, place: _Seated, error: RayError, steps: int) -> None:
         place.state = "lost"
+        self.num_lost += 1
         seat = place.seat
         end_process(place.handle)  # it may be alive behind a broken connection
         was_taken = bool(getattr(error, "preempted", False)) or "its node" in str(error)

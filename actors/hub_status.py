@@ -14,8 +14,9 @@ class HubStatus:
     """A hub at a glance.
 
     ``sharing``: children that exchange in its own memory; ``why_alone``: why one that asked to
-    does not. ``distance`` to its parent, and ``staleness`` of its pushes there. ``exchanges_per_s``
-    with its children, since it was last asked.
+    does not. ``exchanges_per_s`` with its children, since it was last asked. With its parent:
+    ``distance``, ``staleness``, and since it met it ``exchanges``, the seconds these were under
+    way, and bytes.
     """
 
     version: Version
@@ -34,6 +35,10 @@ class HubStatus:
     name: str = "center"
     parent: str = ""
     exchanges_per_s: float = float("nan")
+    exchanges: int = 0
+    exchange_s: float = 0.0
+    bytes_sent: int = 0
+    bytes_received: int = 0
 
 
 def joined(parts: Sequence[HubStatus]) -> HubStatus:

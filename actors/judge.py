@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ray import ObjectRef
     from ray.actor import ActorProxy
 
+    from actors.centers import Tell
     from actors.evaluator import Evaluator
     from actors.hub_slice import Published
 
@@ -40,11 +41,11 @@ class Judge:
         centers: Callable[[], tuple[Any, ...]],
         *,
         on_evaluation: Callable[[Evaluation], None],
-        on_failure: Callable[[str], None],
+        tell: Tell,
     ) -> None:
         self._section, self._centers = config.evaluation, centers
         self._fetching: list[ObjectRef[Published]] = []
-        self._on_evaluation, self._on_failure = on_evaluation, on_failure
+        self._on_evaluation, self._tell = on_evaluation, tell
         self._start = partial(start_evaluator, run, task, config)
         self._handle: ActorProxy[Evaluator] | None = None
         self._under_way: ObjectRef[Judgement] | None = None
@@ -101,7 +102,11 @@ class Judge:
             if isinstance(error, RayTaskError) and isinstance(error.cause, ObjectLostError):
                 return {}  # the center was lost in between
             self._failed = True
-            self._on_failure(str(error).strip())
+            self._tell(
+                "evaluator_failed",
+                f"the center can no longer be tested; training goes on. {str(error).strip()}",
+                source="evaluator",
+            )
             return {}
         evaluation, beside = judgement
         rest = evaluation.took_s * (1 / self._section.share - 1)

@@ -188,6 +188,11 @@ class HubLink:
             self._known(self._pushes.submit(self._ask, lambda hub: hub.pass_up.remote(self._part)))
 
     @property
+    def under_way_s(self) -> float:
+        """How long all its pulls and pushes have taken together."""
+        return self.incoming.total_s + self.outgoing.total_s
+
+    @property
     def holding(self) -> Holding | None:
         """What a successor of the hub could begin from; None before it has joined."""
         if self.newest is None:

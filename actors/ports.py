@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
     from actors.controller import Controller
+    from actors.links import HubLink
     from ray_easgd.journal import Journal
 
 _REPORT_EVERY_S = 0.5
@@ -83,6 +84,7 @@ class ControllerReporter:
     hub: str = ""
     session: Session | None = None
     journal: Journal | None = None
+    links: Sequence[HubLink] = ()
     _notes: list[Note] = field(default_factory=list)
     _latest: dict[str, float] = field(default_factory=dict)
     _sent_at: float = 0.0
@@ -165,6 +167,7 @@ class ControllerReporter:
             restarts=tie.counts.restarts,
             bytes_sent=tie.counts.bytes_sent,
             bytes_received=tie.counts.bytes_received,
+            exchange_s=tie.counts.in_place_s + sum(link.under_way_s for link in self.links),
             steps_per_s=self._rate,
             loss=self._latest.get("loss", nan),
             distance=self._latest.get("distance", nan),

@@ -19,6 +19,7 @@ from actors.hubs import Hubs
 from actors.judge import Judge
 from actors.keeper import Keeper
 from actors.lifecycle import end_process
+from actors.metrics import RunMetrics
 from actors.reminder import RESTARTED, remind
 from actors.sight import Sight
 from actors.worker import Program, Seat
@@ -66,6 +67,7 @@ class Run:
         self._trained_before_s = resumed.trained_s if resumed else 0.0
         self._num_workers, self._trace = num_workers, trace
         self._name = folder.name
+        self._metrics = RunMetrics(self._name, config, resumed)
         self._beside: dict[str, Any] = {}
         self._phase = _STARTING
         self._observing: list[ObjectRef[Any]] | None = None
@@ -126,7 +128,7 @@ class Run:
                 self.config,
                 lambda: self.hubs.centers,
                 on_evaluation=self._note_evaluation,
-                on_failure=self._judge_failed,
+                tell=self.chronicle.tell,
             )
 
     def start(self) -> None:
@@ -271,6 +273,7 @@ class Run:
                 if wait:
                     raise
         self.display.update(self._progress())
+        self._metrics.push(self.sight, self.fleet)
 
     def _take_in(self, asked: list[ObjectRef[Any]]) -> None:
         statuses = [self._ask(hub) for hub in asked[:-1]]
@@ -309,13 +312,6 @@ class Run:
         except RayError as error:
             reason = str(error).splitlines()[0]
             raise HubLost("the center or the controller", reason) from error
-
-    def _judge_failed(self, reason: str) -> None:
-        self.chronicle.tell(
-            "evaluator_failed",
-            f"the center can no longer be tested; training goes on. {reason}",
-            source="evaluator",
-        )
 
     def _note_evaluation(self, evaluation: Evaluation) -> None:
         self.sight.evaluations.append(evaluation)

@@ -20,13 +20,15 @@ class Stopwatch:
     def __init__(self) -> None:
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._since: float | None = None
+        self.total_s = 0.0
 
     def timed(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The call's value; one that raises counts for nothing."""
         self._since = began = time.monotonic()
         try:
             value = call(*args, **kwargs)
-            self._recent.append(time.monotonic() - began)
+            self._recent.append(took_s := time.monotonic() - began)
+            self.total_s += took_s
             return value
         finally:
             self._since = None

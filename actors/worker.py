@@ -134,7 +134,7 @@ class Worker:
         hubs, hub = self._hubs(seat)
         reporter.hub = hub.name if hub else ""
         journal = reporter.journal = open_journal(seat.config, seat.name)
-        links = self._links = open_links(seat, device, hubs, journal)
+        links = self._links = reporter.links = open_links(seat, device, hubs, journal)
         leases = self._leases = LeaseFeed(seat.controller, seat.name)
         options = _options(seat)
         session = Session(

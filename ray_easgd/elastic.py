@@ -311,7 +311,7 @@ class Elastic:
             return
         self._pending = pending
         self.counts.moves += pending is None
-        self.counts.met_in_place(x.nbytes, meeting.num_left_out)
+        self.counts.met_in_place(x.nbytes, meeting)
         self._told.exchanged(self.clock, loss, meeting.squared_norm**0.5, rate, meeting.staleness)
         if desk.is_to_tell:
             self.link.tell()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ray_easgd.algorithms.contract import Algorithm, Order
 from ray_easgd.protocol import WireFormat
+
+if TYPE_CHECKING:
+    from ray_easgd.shared.desk import Meeting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,10 +54,12 @@ class ElasticCounts:
     left_out: int = 0  # elements that an exchange in shared memory left to the next one
     bytes_sent: int = 0
     bytes_received: int = 0
+    in_place_s: float = 0.0  # taken by exchanges in shared memory
 
-    def met_in_place(self, num_bytes: int, left_out: int) -> None:
+    def met_in_place(self, num_bytes: int, meeting: Meeting) -> None:
         """One exchange in shared memory of a vector so large."""
         self.exchanges += 1
-        self.left_out += left_out
+        self.left_out += meeting.num_left_out
+        self.in_place_s += meeting.took_s
         self.bytes_sent += num_bytes
         self.bytes_received += num_bytes

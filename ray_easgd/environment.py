@@ -21,3 +21,19 @@ def cache_root() -> Path:
 def ray_address() -> str | None:
     """``RAY_ADDRESS``: the cluster to join when ``address`` is not given (set in Ray jobs)."""
     return os.environ.get("RAY_ADDRESS") or None
+
+
+def ray_sessions() -> Path:
+    """``RAY_TMPDIR``, ``TMPDIR``: where Ray keeps the folders of its sessions on this machine."""
+    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"
+
+
+def grafana_boards() -> Path | None:
+    """The folder of boards that Ray's head was told to provision Grafana from, if it was.
+
+    ``RAY_METRICS_GRAFANA_DASHBOARD_OUTPUT_DIR``, or below ``RAY_METRICS_OUTPUT_ROOT``.
+    """
+    if folder := os.environ.get("RAY_METRICS_GRAFANA_DASHBOARD_OUTPUT_DIR"):
+        return Path(folder)
+    root = os.environ.get("RAY_METRICS_OUTPUT_ROOT")
+    return Path(root, "grafana", "dashboards") if root else None

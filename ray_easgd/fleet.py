@@ -167,6 +167,11 @@ class FleetMachine:
         self._rows.setdefault(index, _Row(1)).note(steps, error)
         self._row.note(steps, error)
 
+    @property
+    def crashes_in_a_row(self) -> int:
+        """Lives in a row, of one seat or of the fleet, that ended early by the same error."""
+        return max((row.length for row in (self._row, *self._rows.values())), default=0)
+
     # -- workers ---------------------------------------------------------------------------
 
     def _start(self, desired: Desired, observed: Observed) -> list[Start]:

@@ -3,6 +3,8 @@ device's arithmetic around a plain addition where it is not."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,6 +32,21 @@ def meet(
     progress: tuple[Interval, ...],
 ) -> Met:
     """Exchange ``x``, shape (n,), with the center. ``later``: leave it to the caller to move it."""
+    began = time.perf_counter()
+    meeting, left = _meet(desk, exchange, x, state, staging, later, steps, progress)
+    return replace(meeting, took_s=time.perf_counter() - began), left
+
+
+def _meet(
+    desk: Desk,
+    exchange: Exchange,
+    x: Tensor,
+    state: State,
+    staging: Staging,
+    later: bool,
+    steps: int,
+    progress: tuple[Interval, ...],
+) -> Met:
     if not isinstance(staging, OnCpu):
         return _from_device(desk, exchange, x, state, staging, later, steps, progress)
     if exchange.fused_pass == "take_over":

@@ -132,6 +132,16 @@ class LeaseBook:
         return self.total is not None and self.progress.num_distinct >= self.total
 
     @property
+    def num_held(self) -> int:
+        """Leases that somebody has and the hub has not all of."""
+        return sum(len(holder.leases) for holder in self._holders.values())
+
+    @property
+    def num_returned(self) -> int:
+        """Ranges that came back, from the lost or the leaving, and wait to be handed out again."""
+        return len(self._returned)
+
+    @property
     def num_missed(self) -> int:
         """Samples of epochs handed out to the end that no push has carried."""
         epochs = [

@@ -134,6 +134,9 @@ class FleetSection(Section):
     steps_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         default=None, description="hold each worker to so many steps a second, for a trial"
     )
+    price_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="what a worker costs an hour, for the estimate among the metrics"
+    )
 
     @field_validator("workers")
     @classmethod

@@ -24,7 +24,7 @@ FLOORS = (
         {
             *{"parameters", "config", "sections", "ports", "topology", "moving_rate"},
             *{"schedules", "result", "progress", "journal", "pacer", "adaptive_period"},
-            *{"divergence", "processes"},
+            *{"divergence", "processes", "vitals", "series"},
         },
     ),
     ("mathematics", {"algorithms", "codec", "ledger", "kernels", "compiled", "theory", "tasks"}),
@@ -63,7 +63,7 @@ FLOORS = (
         {
             *{"seam", "report", "display", "page_server", "__init__"},
             *{"cli", "benchmarks_cli", "chaos_cli", "doctor_cli", "notices_cli"},
-            *{"dashboard_cli", "plan_cli", "reproduce_cli"},
+            *{"plan_cli", "reproduce_cli", "dashboard", "dashboard_cli"},
         },
     ),
     ("actors", {"actors"}),

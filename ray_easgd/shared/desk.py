@@ -33,7 +33,7 @@ class Meeting:
 
     ``sequence`` counts this life's exchanges, ``version_count`` the hub's pushes, this one
     included; ``staleness`` those of others meanwhile. ``squared_norm`` is ``|d|^2`` of what was
-    applied, ``num_left_out`` the elements that were not.
+    applied, ``num_left_out`` the elements that were not. ``took_s`` by the child's watch.
     """
 
     outcome: Outcome
@@ -43,6 +43,7 @@ class Meeting:
     moving_rate: float = 0.0
     squared_norm: float = 0.0
     num_left_out: int = 0
+    took_s: float = 0.0
 
 
 @dataclass(slots=True)
