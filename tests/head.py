@@ -7,8 +7,9 @@ On loopback, in a folder of its own, so that it meets no other Ray of this machi
         ray_head.ask("/api/jobs/")      # the dashboard's HTTP API, with the token
         ray_head.metrics()              # what a Prometheus would scrape
 
-It takes 15 to 25 seconds to come up on two cores, so tests share one. Talk to it from processes of their own, or by HTTP with its token: a process that has called
-``ray.init`` once keeps the token of that cluster.
+It takes 15 to 25 seconds to come up on two cores, so tests share one. Talk to it from processes of
+their own, or by HTTP with its token: a process that has called ``ray.init`` once keeps the token of
+that cluster.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def _start(
     log = stack.enter_context((folder / "start.log").open("wb"))
     process = subprocess.Popen(
         [Path(sys.executable).with_name("ray"), "start", *words],
-        env=os.environ | OUR_CLUSTERS | _environment(token_path) | settings,
+        env={**os.environ, **OUR_CLUSTERS, **_environment(token_path), **settings},
         cwd=folder,  # a folder with an `actors` or a `ray_easgd` would be on its workers' path
         stdout=log,
         stderr=subprocess.STDOUT,
