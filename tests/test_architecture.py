@@ -62,8 +62,8 @@ FLOORS = (
         "facade",
         {
             *{"seam", "report", "display", "__init__"},
-            *{"cli", "benchmarks_cli", "chaos_cli", "doctor_cli", "notices_cli"},
-            *{"plan_cli", "reproduce_cli"},
+            *{"cli", "output", "cluster_cli", "submit_cli", "benchmarks_cli", "chaos_cli"},
+            *{"doctor_cli", "notices_cli", "plan_cli", "reproduce_cli"},
         },
     ),
     ("actors", {"actors"}),
