@@ -13,7 +13,7 @@ import ray
 from actors.center import Center, groups
 from actors.controller import Note
 from actors.glance import glance
-from actors.lifecycle import as_actor
+from actors.lifecycle import actor_name, as_actor
 from ray_easgd.doctor.evidence import ChildLook
 from ray_easgd.errors import HubLost
 
@@ -82,9 +82,6 @@ class Aggregator(Center):
         self._open(post.run, [HubSlice(hub) for hub in hubs])
         for link, part in zip(self._links, self._slices, strict=True):
             _Waker(link, part)
-
-    def __repr__(self) -> str:
-        return f"Aggregator({self._run}, {self._name})"
 
     @ray.method(concurrency_group="control")
     def arrived(self) -> tuple[str, bool]:
@@ -235,7 +232,7 @@ def start_aggregator(post: Post, *, num_children: int, **options: Any) -> ActorP
     """Start an aggregator's actor; ``options`` say where. As to restarts see ``start_center``."""
     return as_actor(
         Aggregator,
-        name=f"{post.run}:{post.name}" + (f".{post.life}" if post.life > 1 else ""),
+        name=actor_name(post.run, post.name, post.life),
         concurrency_groups=groups(num_children, post.fragments),
         num_cpus=0,
         max_restarts=0,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import ray
 
 from actors.hub_status import HubStatus, joined
-from actors.lifecycle import as_actor
+from actors.lifecycle import Named, actor_name, as_actor
 from actors.placement import placed
 from actors.posts import center_name
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # Ray imports this module wherever a handle arrives: without 
     from ray_easgd.trace import Record
 
 
-class Center:
+class Center(Named):
     """The actor that holds the center variable, or one shard of it.
 
     ``part`` is the slice a call is about, 0 where the vector travels whole.
@@ -60,9 +60,6 @@ class Center:
     def _open(self, run: str, slices: list[HubSlice]) -> None:
         self._run, self._slices = run, slices
         self._node = ray.get_runtime_context().get_node_id()
-
-    def __repr__(self) -> str:
-        return f"Center({self._run})"
 
     @ray.method(concurrency_group="data")
     def begin(self, options: HubOptions) -> None:
@@ -259,7 +256,7 @@ def start_center(
     """
     return as_actor(
         Center,
-        name=f"{run}:{center_name(shard)}" + (f".{life}" if life > 1 else ""),
+        name=actor_name(run, center_name(shard), life),
         concurrency_groups=groups(num_children, fragments),
         num_cpus=0,
         max_restarts=0,

@@ -9,12 +9,13 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.exceptions import AuthenticationError
 
 from ray_easgd.config import Config
-from ray_easgd.environment import ray_address
+from ray_easgd.environment import ray_address, ray_api_address, ray_token
 from ray_easgd.errors import BadCluster
 from ray_easgd.topology import levels_per_node
 
@@ -204,15 +205,17 @@ def _hush() -> None:
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
 
 
-def _join(address: str, *, log_to_driver: bool) -> None:
+def _join(address: str, *, log_to_driver: bool) -> Any:
     _hush()
     try:
-        ray.init(
+        return ray.init(
             address=address,
             namespace=NAMESPACE,
             log_to_driver=log_to_driver,
             logging_level=logging.WARNING,
         )
+    except AuthenticationError as error:
+        raise refused(address, error.message.splitlines()[0]) from None
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _unreachable(address, str(error).splitlines()[0]) from error
 
@@ -232,6 +235,33 @@ def joined_cluster(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
+def api_of(address: str | None) -> str:
+    """The URL of a cluster's HTTP API, which its dashboard shows.
+
+    ``address`` is that URL, or one that ``ray.init`` takes; None: the environment's, or the one on
+    this machine. Raises BadCluster.
+    """
+    address = address or ray_api_address() or ray_address() or "auto"
+    if is_url(address):
+        return address.rstrip("/")
+    _check_answers(address)
+    context = _join(address, log_to_driver=False)
+    ray.shutdown()
+    if not context.dashboard_url:
+        raise BadCluster(
+            "address",
+            address,
+            "this cluster has no dashboard, so nobody there takes jobs",
+            "Start its head with `--include-dashboard=true` and `ray[default]` installed.",
+        )
+    return f"http://{context.dashboard_url}"
+
+
+def is_url(address: str | None) -> bool:
+    """Whether it is a head's HTTP API, and not an address of Ray's own."""
+    return bool(address) and str(address).startswith(("http://", "https://"))
+
+
 def _check_answers(address: str) -> None:
     """Knock first: Ray itself would wait for minutes at a wrong address."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
@@ -243,10 +273,24 @@ def _check_answers(address: str) -> None:
         raise _unreachable(address, str(error)) from None
 
 
+def refused(address: str, said: str) -> BadCluster:
+    """The cluster at ``address`` does not let us in, for the reason that it ``said``."""
+    _, found_in = ray_token()
+    problem = "this is not its token" if found_in else "it asks for a token, and there is none here"
+    return BadCluster(
+        "token",
+        found_in or None,
+        f"{address} lets nobody in with that, {problem} ({said})",
+        "Put the cluster's own into RAY_AUTH_TOKEN, into a file that RAY_AUTH_TOKEN_PATH names, or "
+        "into ~/.ray/auth_token; `ray get-auth-token` tells it on the head.",
+    )
+
+
 def _unreachable(address: str, problem: str) -> BadCluster:
     return BadCluster(
         "address",
         address,
         f"no Ray cluster answers there ({problem})",
-        "Check `ray status` on the head node, or leave address away for an embedded cluster.",
+        "Check `ray status` on the head node, and the cluster's token (RAY_AUTH_TOKEN_PATH); or "
+        "leave address away for an embedded cluster.",
     )

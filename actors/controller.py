@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import ray
 from ray.exceptions import RayError
 
-from actors.lifecycle import as_actor
+from actors.lifecycle import Named, actor_name, as_actor
 from actors.page import Page, start_page
 from actors.placement import placed
 from actors.posts import Hub, Posts, center_name
@@ -125,7 +125,7 @@ class Memory:
     held: Mapping[str, tuple[Interval, ...]]
 
 
-class Controller:
+class Controller(Named):
     """The actor that owns the lease book and the notes.
 
     Started again by Ray after its death it knows nothing: ``observe`` says so, the driver tells
@@ -157,9 +157,6 @@ class Controller:
         self._remembers = Event()
         if not ray.get_runtime_context().was_current_actor_reconstructed:
             self._remembers.set()
-
-    def __repr__(self) -> str:
-        return f"Controller({self._run})"
 
     @ray.method(concurrency_group="control")
     def begin(self, centers: tuple[ActorProxy[Center], ...], progress: Progress | None) -> None:
@@ -389,7 +386,7 @@ def start_controller(
     """
     controller = as_actor(
         Controller,
-        name=f"{run}:controller",
+        name=actor_name(run, "controller"),
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=-1,

@@ -11,7 +11,7 @@ import numpy as np
 import ray
 import torch
 
-from actors.lifecycle import as_actor
+from actors.lifecycle import Named, actor_name, as_actor
 from actors.placement import placed
 from actors.process import settle_in
 from ray_easgd.config import Config
@@ -45,7 +45,7 @@ def whole(shards: Sequence[Published]) -> np.ndarray:
     return slices[0] if len(slices) == 1 else np.concatenate(slices)
 
 
-class Evaluator:
+class Evaluator(Named):
     """The actor that holds a model of its own, loaded with one snapshot after another."""
 
     def __init__(self, task: Task, config: Config) -> None:
@@ -96,7 +96,7 @@ def start_evaluator(run: str, task: Task, config: Config) -> ActorProxy[Evaluato
     """Start the evaluator's actor. It holds no state that a fresh start would miss."""
     return as_actor(
         Evaluator,
-        name=f"{run}:evaluator",
+        name=actor_name(run, "evaluator"),
         num_cpus=0,
         max_restarts=2,
         max_task_retries=2,

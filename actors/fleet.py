@@ -258,7 +258,8 @@ class Fleet:
             handle = self._spares.pop(ready).handle
         else:
             handle = start_worker(
-                seat.name if seat.life == 1 else f"{seat.name}.{seat.life}",
+                seat.name,
+                life=seat.life,
                 run=self._run,
                 num_cpus=self._num_cpus,
                 num_gpus=self._num_gpus,

@@ -13,6 +13,28 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Named:
+    """What every actor of ours is: found by its name, and told by its ``repr``.
+
+    Ray evaluates that once, when the actor is there, for its dashboard and for the lines it logs.
+    """
+
+    def __repr__(self) -> str:
+        return title(ray.get_runtime_context().get_actor_name() or type(self).__name__)
+
+
+def actor_name(run: str, who: str, life: int = 1) -> str:
+    """``r:worker-3.2``: ``life`` counts the processes that were worker-3."""
+    return f"{run}:{who}" + (f".{life}" if life > 1 else "")
+
+
+def title(name: str) -> str:
+    """``worker-3 life 2 of run r``, from the actor's name."""
+    run, _, who = name.rpartition(":")
+    who, _, life = who.partition(".")
+    return who + (f" life {life}" if life else "") + (f" of run {run}" if run else "")
+
+
 def as_actor(kind: type[T], **options: Any) -> ActorClass[T]:
     """A plain class as an actor class, its options standing where it is started."""
     actor: Any = ray.remote(**options)(kind)

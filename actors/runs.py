@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import ray
 from actors.cluster import joined_cluster
 from ray_easgd.errors import BadInput
 
-_CONTROLLER = ":controller"
+CONTROLLER = ":controller"
 
 
 @contextmanager
@@ -21,16 +21,15 @@ def controller_of(run: str | None, address: str | None) -> Iterator[tuple[str, A
     Raises BadInput where there is no such run, BadCluster where no cluster answers.
     """
     with joined_cluster(address):
-        name, namespace = _choose(run, dict(_running()))
-        yield name, ray.get_actor(name + _CONTROLLER, namespace=namespace)
+        name, namespace = choose(run, dict(_running()))
+        yield name, ray.get_actor(name + CONTROLLER, namespace=namespace)
 
 
 def scale(run: str | None, workers: int, address: str | None) -> str:
     """Let a run have so many workers from now on; returns its name."""
     if workers < 1:
-        raise BadInput(
-            "N", workers, "a run has one worker at least", "Give a number above 0, or end the run."
-        )
+        remedy = "Give a number above 0, or end the run."
+        raise BadInput("N", workers, "a run has one worker at least", remedy)
     with controller_of(run, address) as (name, controller):
         ray.get(controller.scale.remote(workers))
         return name
@@ -47,14 +46,15 @@ def _running() -> Iterator[tuple[str, str]]:
     """The names of the runs on this cluster, and the namespace of each."""
     named: list[Any] = ray.util.list_named_actors(all_namespaces=True)
     for actor in named:
-        if actor["name"].endswith(_CONTROLLER):
-            yield actor["name"].removesuffix(_CONTROLLER), actor["namespace"]
+        if actor["name"].endswith(CONTROLLER):
+            yield actor["name"].removesuffix(CONTROLLER), actor["namespace"]
 
 
-def _choose(run: str | None, running: dict[str, str]) -> tuple[str, str]:
+def choose(run: str | None, running: Mapping[str, str]) -> tuple[str, str]:
+    """Name and namespace of that run, or of the only one; BadInput where there is none."""
     if run is None and len(running) == 1:
         return next(iter(running.items()))
-    if run in running:
+    if run is not None and run in running:
         return run, running[run]
     known = ", ".join(sorted(running)) or "(none)"
     problem = "several runs are going on" if running and run is None else "there is no such run"

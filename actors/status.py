@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 
 from actors.hub_status import HubStatus, joined
 from actors.runs import controller_of
 from actors.sight import hub_node, worker_node
-from ray_easgd.display.tree import TreeNode
+from ray_easgd.display.tree import TreeNode, from_json
 
 if TYPE_CHECKING:
     from actors.controller import Census
 
+_WATCH_EVERY_S = 2.0
 _ANSWER_S = 5.0  # a stopped process keeps nobody who only looks
 
 
@@ -33,6 +36,11 @@ class RunStatus:
         """For JSON."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, known: Mapping[str, Any]) -> RunStatus:
+        """What ``as_dict`` gave."""
+        return cls(**{**known, "tree": tuple(map(from_json, known["tree"]))})
+
 
 def status(run: str | None, address: str | None) -> RunStatus:
     """Of that run, or of the only one, on that cluster or the one on this machine.
@@ -41,6 +49,19 @@ def status(run: str | None, address: str | None) -> RunStatus:
     """
     with controller_of(run, address) as (name, controller):
         return read(name, controller)
+
+
+def watched(run: str | None, address: str | None) -> Iterator[RunStatus]:
+    """The same every ``_WATCH_EVERY_S``, until the run ends."""
+    with controller_of(run, address) as (name, controller):
+        while True:
+            try:
+                yield read(name, controller)
+            except ActorDiedError:
+                return
+            except ActorUnavailableError:
+                pass  # it is coming back
+            time.sleep(_WATCH_EVERY_S)
 
 
 def read(run: str, controller: Any, within_s: float | None = None) -> RunStatus:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from actors.cluster import (
@@ -36,7 +35,7 @@ from ray_easgd.recipe import algorithm_of, refuse_what_differs_on_the_wire
 from ray_easgd.report import write_report
 from ray_easgd.result import Result
 from ray_easgd.resumption import found
-from ray_easgd.run_folder import RunFolder
+from ray_easgd.run_folder import RunFolder, fresh_name
 from ray_easgd.task import Task
 from ray_easgd.trace import TraceFile
 
@@ -130,7 +129,7 @@ class ElasticTrainer:
             refuse_unknown_placement(config)
             doubt = None if force else check(self.config, num_workers)  # as the user set it
             self.program = replace(self.program, datasets=opened(self._datasets))
-            name = config.run.name or _fresh_name(config)
+            name = config.run.name or fresh_name(config.algorithm.name)
             config = updated(config, "run", name=name)
             with display or make_display() as shown, _folder(config) as folder:
                 if (ended := _finished(folder, config)) is not None:
@@ -391,8 +390,3 @@ def _fleet(scaling: Any) -> dict[str, Any]:
 def updated(config: Config, section: str, **values: Any) -> Config:
     """With other values in one section."""
     return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
-
-
-def _fresh_name(config: Config) -> str:
-    """Method and time, where the user gave no name."""
-    return f"{config.algorithm.name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"

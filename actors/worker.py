@@ -19,7 +19,7 @@ import torch
 from actors.controller import WorkerStatus
 from actors.glance import glance, place_of
 from actors.journaled import journaled, open_journal
-from actors.lifecycle import as_actor
+from actors.lifecycle import Named, actor_name, as_actor
 from actors.links import HubLink, find_in, open_link
 from actors.placement import placed
 from actors.ports import ControllerReporter, LeaseFeed
@@ -77,7 +77,7 @@ class Seat:
     traced: bool = False
 
 
-class Worker:
+class Worker(Named):
     """The actor of one worker. It may run several seats, one after another."""
 
     def __init__(self, name: str) -> None:
@@ -90,9 +90,6 @@ class Worker:
         self._training: int | None = None  # its thread
         self._is_asked_to_end = self._is_running = False
         self._listen_for_sigterm()
-
-    def __repr__(self) -> str:
-        return f"Worker({self._name})"
 
     def _listen_for_sigterm(self) -> None:
         """How a machine that is about to go tells its processes: one last exchange, then out."""
@@ -301,15 +298,17 @@ def choose_device() -> tuple[torch.device, str]:
     )
 
 
-def start_worker(name: str, *, run: str, num_cpus: float, num_gpus: float) -> ActorProxy[Worker]:
-    """Start one worker's actor.
+def start_worker(
+    name: str, *, run: str, num_cpus: float, num_gpus: float, life: int = 1
+) -> ActorProxy[Worker]:
+    """Start one worker's actor; ``life`` counts those of that name.
 
     ``max_restarts=0``: a restarted process would train without its seat. Single actors rather
     than a placement group: that would couple their fates.
     """
     return as_actor(
         Worker,
-        name=f"{run}:{name}",
+        name=actor_name(run, name, life),
         concurrency_groups={"train": 1, "control": 2, "watch": 1},
         num_cpus=num_cpus,
         num_gpus=num_gpus,

@@ -17,22 +17,20 @@ import click
 
 from ray_easgd.benchmarks_cli import benchmark
 from ray_easgd.chaos_cli import chaos
+from ray_easgd.cluster_cli import CLUSTER_COMMANDS
 from ray_easgd.dashboard_cli import dashboard
 from ray_easgd.doctor_cli import doctor
 from ray_easgd.errors import BadInput, EasgdError
 from ray_easgd.notices_cli import watch_notices
+from ray_easgd.output import json_option, print_drawn, print_table
 from ray_easgd.plan_cli import plan
 from ray_easgd.reproduce_cli import reproduce
 from ray_easgd.strict_json import dumps
+from ray_easgd.submit_cli import submit
 from ray_easgd.version import __version__
 
 _BEGAN_AT = time.time()
 _TELL_EVERY_S = 5.0
-_WIDE = 300  # columns of a pipe: nothing there needs wrapping
-
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="End with one JSON object on standard output."
-)
 
 
 class _Program(click.Group):
@@ -77,12 +75,12 @@ def train(words: tuple[str, ...], trace: str | None, force: bool, as_json: bool)
     diloco and admm wait by definition: one slow or stopped worker holds up all the others.
     `ray-easgd methods` says whom each waits for.
     """
-    from ray_easgd.config import Config
+    from ray_easgd.config import Config, split
     from ray_easgd.seam import actors_module
 
     if "" not in sys.path:
         sys.path.insert(0, "")  # module:function means the user's own, in the folder he is in
-    config = Config.load(*_split(words))
+    config = Config.load(*split(words))
     signal.signal(signal.SIGTERM, _as_interrupt)  # how a Ray job is asked to stop
     trainer = actors_module("trainer").ElasticTrainer(config=config)
     metrics = trainer.fit(began_at=_BEGAN_AT, trace=trace, force=force).metrics
@@ -105,11 +103,11 @@ def simulate(words: tuple[str, ...], trace: str | None, replay: str | None, as_j
     if replay is not None:
         _show_result(_replay(replay, words, trace), as_json)
         return
-    from ray_easgd.config import Config
+    from ray_easgd.config import Config, split
     from ray_easgd.simulator.virtual_run import simulate as run
 
     with _progress() as tell:
-        result = run(Config.load(*_split(words)), trace=trace, on_progress=tell)
+        result = run(Config.load(*split(words)), trace=trace, on_progress=tell)
     _show_result(result, as_json)
 
 
@@ -122,55 +120,6 @@ def show(path: str, as_json: bool) -> None:
     from ray_easgd.run_folder import RunFolder
 
     _show_result(summary(RunFolder.open(path)), as_json)
-
-
-@main.command()
-@click.argument("run", required=False)
-@click.option("--address", help="Of the Ray cluster; default: the one on this machine.")
-@json_option
-def status(run: str | None, address: str | None, as_json: bool) -> None:
-    """Draw a run that is going on: each hub with its version, rate, staleness and distance."""
-    from ray_easgd.display.tree import as_table
-    from ray_easgd.seam import actors_module
-
-    found = actors_module("status").status(run, address)
-    if as_json:
-        click.echo(dumps(found.as_dict()))
-        return
-    total = f" of {found.total_samples:,}" if found.total_samples else ""
-    click.echo(f"{found.run}: {found.samples:,}{total} samples at the center")
-    _print(as_table(found.tree))
-
-
-@main.command()
-@click.argument("run")
-@click.argument("workers", metavar="N", type=int)
-@click.option("--address", help="Of the Ray cluster; default: the one on this machine.")
-@json_option
-def scale(run: str, workers: int, address: str | None, as_json: bool) -> None:
-    """Let a run that is going on have N workers: nobody else starts again or waits."""
-    from ray_easgd.seam import actors_module
-
-    name = actors_module("runs").scale(run, workers, address)
-    if as_json:
-        click.echo(dumps({"run": name, "workers": workers}))
-    else:
-        click.echo(f"{name}: {workers} workers are wanted from now on")
-
-
-@main.command()
-@click.argument("run", required=False)
-@click.option("--address", help="Of the Ray cluster; default: the one on this machine.")
-@json_option
-def stop(run: str | None, address: str | None, as_json: bool) -> None:
-    """End a run that is going on, or the only one: it is tested, saved, and can be resumed."""
-    from ray_easgd.seam import actors_module
-
-    name = actors_module("runs").stop(run, address)
-    if as_json:
-        click.echo(dumps({"run": name}))
-    else:
-        click.echo(f"{name} ends now; the same command with run.name={name} goes on with it")
 
 
 @main.command()
@@ -196,7 +145,7 @@ def methods(as_json: bool) -> None:
     if as_json:
         click.echo(dumps({"methods": rows}))
     else:
-        _print_table(["name", "summary", "waits_for", "period", "lr", "momentum", "source"], rows)
+        print_table(["name", "summary", "waits_for", "period", "lr", "momentum", "source"], rows)
 
 
 @main.command()
@@ -205,14 +154,7 @@ def keys() -> None:
     from ray_easgd.config import Config, describe_keys
 
     rows = [{"key": k, "default": d, "meaning": m} for k, d, m in describe_keys(Config())]
-    _print_table(["key", "default", "meaning"], rows)
-
-
-def _split(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """A leading word without '=' is the configuration file."""
-    if words and "=" not in words[0]:
-        return words[0], words[1:]
-    return None, words
+    print_table(["key", "default", "meaning"], rows)
 
 
 def _replay(path: str, words: tuple[str, ...], trace: str | None) -> dict[str, Any]:
@@ -260,13 +202,13 @@ def _show_result(metrics: Any, as_json: bool) -> None:
     tables = {k: v for k, v in metrics.items() if isinstance(v, list)}
     plain = {k: v for k, v in metrics.items() if k not in tables}
     rows = [{"": k.replace("_", " "), " ": _readable(v)} for k, v in plain.items()]
-    _print_table(["", " "], rows)
+    print_table(["", " "], rows)
     _print_tree(tables.pop("tree", []))
     for name, lines in tables.items():
         if not lines:
             continue
         click.echo(f"\n{name}")
-        _print_table(list(lines[0]), [{k: _readable(v) for k, v in row.items()} for row in lines])
+        print_table(list(lines[0]), [{k: _readable(v) for k, v in row.items()} for row in lines])
     if "path" in metrics:
         click.echo(f"report: {metrics['path']}/report.html")
 
@@ -275,30 +217,16 @@ def _print_tree(nodes: list[dict[str, Any]]) -> None:
     from ray_easgd.display.tree import as_table, from_json
 
     if nodes:
-        _print(as_table(map(from_json, nodes)))
+        print_drawn(as_table(map(from_json, nodes)))
 
 
 def _readable(value: object) -> str:
     return f"{value:,.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
-def _print_table(columns: list[str], rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(str(row[c]) for c in columns))
-    _print(table)
-
-
-def _print(table: Any) -> None:
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
-
-
+for _command in CLUSTER_COMMANDS:
+    main.add_command(_command)
+main.add_command(submit)
 main.add_command(watch_notices)
 main.add_command(benchmark)
 main.add_command(chaos)

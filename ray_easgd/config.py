@@ -5,7 +5,8 @@ Read from YAML and from ``key=value`` words; unknown keys are refused with the n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,6 +78,27 @@ class Config(Section):
     def to_yaml(self) -> str:
         """All keys, defaults filled in; reading it back gives the same configuration."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def split(words: Sequence[str]) -> tuple[str | None, Sequence[str]]:
+    """The configuration file and the ``key=value`` words: a leading word without '=' is a file."""
+    if words and "=" not in words[0]:
+        return words[0], words[1:]
+    return None, words
+
+
+def as_words(path: str) -> Iterator[str]:
+    """What a YAML file sets as ``key=value`` words, for where the file itself does not come."""
+    return _as_words(_read_yaml(path))
+
+
+def _as_words(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value and prefix + key not in known_keys():
+            yield from _as_words(value, f"{prefix}{key}.")
+        else:
+            text = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+            yield f"{prefix}{key}={text.removesuffix('...').strip()}"
 
 
 def _read_yaml(path: str) -> dict[str, Any]:

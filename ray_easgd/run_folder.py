@@ -72,7 +72,7 @@ class RunFolder:
 
         Raises BadStorage when that cannot be written to, or holds a run of that name.
         """
-        _check_name(name)
+        check_name(name)
         folder = cls(_reach(storage).child(name))
         try:
             folder._claim(name)
@@ -96,7 +96,7 @@ class RunFolder:
     @classmethod
     def find(cls, storage: str, name: str) -> RunFolder | None:
         """The folder of the run of that name, if there is one."""
-        _check_name(name)
+        check_name(name)
         place = _reach(storage).child(name)
         there = place.exists(EVENTS) or place.exists(CONFIG)
         return cls.open(place.shown) if there else None
@@ -249,7 +249,13 @@ def _reach(storage: str, field: str = "run.storage") -> Place:
         raise BadStorage(field, storage, f"cannot be reached: {error}", remedy) from error
 
 
-def _check_name(name: str) -> None:
+def fresh_name(method: str) -> str:
+    """For a run that the user gave no name: method and time."""
+    return f"{method}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+
+
+def check_name(name: str) -> None:
+    """BadStorage where a run cannot have that name."""
     if not name or name[0] == "." or any(c in "/\\?#" or not c.isprintable() for c in name):
         problem = "a run's name is one folder: no slash, no question mark, no leading dot"
         raise BadStorage("run.name", name, problem, "Choose another run.name")

@@ -62,8 +62,9 @@ FLOORS = (
         "facade",
         {
             *{"seam", "report", "display", "page_server", "__init__"},
-            *{"cli", "benchmarks_cli", "chaos_cli", "doctor_cli", "notices_cli"},
-            *{"plan_cli", "reproduce_cli", "dashboard", "dashboard_cli"},
+            *{"cli", "output", "cluster_cli", "submit_cli", "benchmarks_cli", "chaos_cli"},
+            *{"doctor_cli", "notices_cli", "plan_cli", "reproduce_cli"},
+            *{"dashboard", "dashboard_cli"},
         },
     ),
     ("actors", {"actors"}),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from actors.runs import _choose
-from actors.status import status
+from actors.runs import choose
+from actors.status import RunStatus, status
+from ray_easgd.display.tree import TreeNode
 from ray_easgd.errors import BadInput
+from ray_easgd.strict_json import dumps, loads
 
 
 def test_the_only_run_needs_no_name() -> None:
-    assert _choose(None, {"a": "ours"}) == ("a", "ours")
-    assert _choose("b", {"a": "ours", "b": "theirs"}) == ("b", "theirs")
+    assert choose(None, {"a": "ours"}) == ("a", "ours")
+    assert choose("b", {"a": "ours", "b": "theirs"}) == ("b", "theirs")
 
 
 @pytest.mark.parametrize(
@@ -26,8 +28,15 @@ def test_a_run_that_cannot_be_told_names_those_that_can(
     run: str | None, running: dict[str, str], said: str
 ) -> None:
     with pytest.raises(BadInput, match=said) as refused:
-        _choose(run, running)
+        choose(run, running)
     assert refused.value.field == "RUN"
+
+
+def test_a_status_comes_back_out_of_its_json() -> None:
+    worker = TreeNode(name="worker-0", parent="center", staleness=2.0)
+    told = RunStatus(run="r", version=3, samples=7, total_samples=None, tree=(worker,))
+    again = RunStatus.from_dict(loads(dumps(told.as_dict())))
+    assert repr(again) == repr(told)  # NaN equals nothing
 
 
 @pytest.mark.cluster

@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.benchmark.training import Pair, Training, build_mlp, compare
 from actors.benchmark.window import Window
-from actors.lifecycle import as_actor
+from actors.lifecycle import Named, actor_name, as_actor
 from actors.links import Transport, open_link
 from actors.process import settle_in
 from ray_easgd.algorithms import METHODS
@@ -43,7 +43,7 @@ class Edge:
         return open_link(self.hub, self.child, transport=self.transport, wire_format=self.format)
 
 
-class BenchmarkWorker:
+class BenchmarkWorker(Named):
     """The actor. Tied to the hub anew for each row, so that its imports are done once."""
 
     def __init__(self, name: str) -> None:
@@ -51,9 +51,6 @@ class BenchmarkWorker:
         self._name = name
         self._tie: Elastic | None = None
         self._training: Training | None = None
-
-    def __repr__(self) -> str:
-        return f"BenchmarkWorker({self._name})"
 
     @ray.method
     def ready(self) -> None:
@@ -131,7 +128,7 @@ def start_benchmark_worker(name: str, *, run: str, node: str | None) -> ActorPro
     """
     return as_actor(
         BenchmarkWorker,
-        name=f"{run}:{name}",
+        name=actor_name(run, name),
         num_cpus=0,
         max_restarts=0,
         max_task_retries=0,
