@@ -83,9 +83,8 @@ class Book:
     """The lease book at a glance; ``opened`` is False until a worker has asked for data.
 
     ``remembers`` is False of a controller that died and has not been told what it knew; ``wanted``
-    is how many workers somebody has asked for since the run began, ``stopped`` whether somebody
-    has asked for its end. ``held``: leases that somebody has, ``returned``: ranges of the lost that
-    wait for somebody.
+    is how many workers somebody has asked for since the run began, ``stopped`` whether its end.
+    ``held``: leases that somebody has, ``returned``: ranges of the lost that wait for somebody.
     """
 
     opened: bool
