@@ -255,7 +255,7 @@ def ended_by(number: signal.Signals, folder: Path) -> dict[str, Any]:
         "address": ADDRESS,
         "data": "digits",
         "model": "mlp",
-        "optimizer.name": "sgd",
+        "algorithm.name": "easgd",
         "fleet.workers": f"1..{MOST_NODES + 2}",
         "fleet.steps_per_s": 5,
         "stop.samples": ENDLESS,
