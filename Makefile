@@ -8,7 +8,7 @@ BIN := .venv/bin
 # The stamp's name is a checksum of what was installed from: editing either file installs again,
 # switching branches and back does not.
 STAMP := .venv/installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
-FAST := not cluster and not chaos and not slow and not gpu
+FAST := not cluster and not chaos and not slow and not gpu and not long
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # uv leaves compiling to the first import; where that is kept from writing, every process of every
@@ -16,12 +16,13 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help train test fast check lint format
+.PHONY: help train test long fast check lint format
 .NOTPARALLEL:
 
 help:
 	@echo 'make train   the default run: ray-easgd train (ARGS="algorithm.name=eamsgd" and so on)'
-	@echo 'make test    every test (ARGS="-k ledger")'
+	@echo 'make test    every test but the long ones (ARGS="-k ledger")'
+	@echo 'make long    those that take minutes each: clusters that grow, nodes that are cut off'
 	@echo 'make fast    the tests that need no cluster'
 	@echo 'make lint    format, lint, types'
 	@echo 'make check   the same and the fast tests: what a change must pass'
@@ -31,7 +32,10 @@ train: $(STAMP)
 	$(BIN)/ray-easgd train $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m 'not long' $(ARGS)
+
+long: $(STAMP)
+	$(BIN)/python -m pytest -m long $(ARGS)
 
 fast: $(STAMP)
 	$(BIN)/python -m pytest -m '$(FAST)' $(ARGS)

@@ -36,6 +36,7 @@ def why_not() -> str:
 
 pytestmark = [
     pytest.mark.chaos,
+    pytest.mark.long,
     pytest.mark.timeout(600),  # it starts nine Ray nodes and three drivers
 ]
 

@@ -14,6 +14,7 @@ from actors.benchmark.nodes import run_inside, short_folder
 
 pytestmark = [
     pytest.mark.chaos,
+    pytest.mark.long,
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
     pytest.mark.skipif(
         not (shutil.which("ip") and shutil.which("tc")), reason="ip and tc (iproute2) are missing"
