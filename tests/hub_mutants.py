@@ -29,8 +29,8 @@ def move_if_fresh(self: Any, d: Any, arrival: Any) -> None:
 def taken(outcome: Outcome) -> Callable[..., Outcome]:
     """What is judged so is taken in like any other."""
 
-    def judge(self: Any, header: PushHeader) -> Outcome:
-        found: Outcome = JUDGE(self, header)
+    def judge(self: Any, header: PushHeader, staleness: int) -> Outcome:
+        found: Outcome = JUDGE(self, header, staleness)
         if found is Outcome.REFUSED and header.incarnation not in self._applied:
             return found
         return Outcome.APPLIED if found is outcome else found
@@ -38,9 +38,9 @@ def taken(outcome: Outcome) -> Callable[..., Outcome]:
     return judge
 
 
-def judge_the_dead(self: Any, header: PushHeader) -> Outcome:
+def judge_the_dead(self: Any, header: PushHeader, staleness: int) -> Outcome:
     living, self._living = self._living, dict.fromkeys(self._applied, "w")
-    found: Outcome = JUDGE(self, header)
+    found: Outcome = JUDGE(self, header, staleness)
     self._living = living
     return found
 

@@ -98,7 +98,7 @@ def test_each_role_lands_where_the_policy_says(market: None, storage: dict[str, 
         "run": storage,
         "data": "digits",
         "model": "mlp",
-        "optimizer": {"name": "sgd"},
+        "algorithm": {"name": "easgd"},
         "fleet": {"workers": 3, "gpus_per_worker": 0},
         "topology": {
             "levels": [
