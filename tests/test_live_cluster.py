@@ -66,6 +66,14 @@ def status(host: str, port: int, path: str) -> int:
     return connection.getresponse().status
 
 
+def opens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port)).close()
+    except ConnectionError:
+        return False
+    return True
+
+
 def is_there(page: Any) -> bool:
     try:
         ray.get(page.node.remote())
@@ -82,7 +90,5 @@ def test_a_page_ends_with_the_controller_that_owns_it(pool: Pool, tmp_path: Path
     link = command("orphan")
     page = ray.get_actor("orphan:page")
     end_process(controller)
-    while is_there(page):
-        pass
-    with pytest.raises(OSError, match="refused"):
-        socket.create_connection((str(link["host"]), int(str(link["port"]))))
+    while is_there(page) or opens(str(link["host"]), int(str(link["port"]))):
+        pass  # until the test's time is up
