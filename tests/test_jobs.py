@@ -109,6 +109,7 @@ def test_the_pages_job_runs_and_the_dashboard_tells_of_it(there: Head, tmp_path:
     assert there.metrics()
 
 
+@pytest.mark.long
 def test_one_run_is_one_job_at_a_time(
     there: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

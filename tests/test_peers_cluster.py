@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from ray_easgd.cli import main
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 SMALL = ["--data", "digits", "--samples", "30000", "--target", "0.5", "--pair-s", "0"]
 
