@@ -1,17 +1,12 @@
-"""Which node a process belongs on, by the labels of nodes: the policy, and where Ray puts them."""
+"""Which node a process belongs on, by the labels of nodes. Where Ray puts them: test_autoscaling.py."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from actors.local_nodes import LocalNode, start_node
-from ray_easgd import ElasticTrainer
-from ray_easgd.display import Progress, Silence
 from ray_easgd.placement import MARKET, NODE, ON_DEMAND, SPOT, Role, hosts, preferences
-from tests.autoscaled import landed, markets
 
 KEPT: tuple[Role, ...] = ("center", "controller")
 OTHERS: tuple[Role, ...] = ("shard", "evaluator", "worker")
@@ -60,60 +55,3 @@ def test_an_aggregator_is_hosted_per_node_or_per_zone_and_there_on_demand_first(
     assert hosts("node", nodes) == {n: [n] for n in nodes}
     assert hosts("z", nodes) == {"1": ["b", "a"], "2": ["c"]}
     assert hosts("z", {"a": {"z": "1"}, "b": {"z": "1"}}) == {"1": ["a", "b"]}
-
-
-# -- on a cluster ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def market(cluster: None) -> Iterator[None]:
-    """Beside the driver's node, which does not say what it is: one of each kind."""
-    made: list[LocalNode] = []
-    try:
-        made.append(start_node(0, labels=[f"{MARKET}={ON_DEMAND}"]))
-        made.append(start_node(2, labels=[f"{MARKET}={SPOT}", "zone=b"]))
-        yield
-    finally:
-        for node in made:
-            node.process.terminate()  # drained: Ray forgets it now, not at the next health check
-            node.process.wait()
-
-
-class Look(Silence):
-    """Where the processes are."""
-
-    def __init__(self) -> None:
-        self.seen: dict[str, str] = {}
-
-    def update(self, progress: Progress) -> None:
-        self.seen |= landed("r")
-
-
-@pytest.mark.cluster
-@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
-def test_each_role_lands_where_the_policy_says(market: None, storage: dict[str, Any]) -> None:
-    assert set(markets().values()) == {"", ON_DEMAND, SPOT}
-    look = Look()
-    config = {
-        "run": storage,
-        "data": "digits",
-        "model": "mlp",
-        "algorithm": {"name": "easgd"},
-        "fleet": {"workers": 3, "gpus_per_worker": 0},
-        "topology": {
-            "levels": [
-                {"fan_out": 1, "period": 8, "placement": "zone"},
-                {"fan_out": 3, "period": 4},
-            ]
-        },
-        "stop": {"samples": 10_000},
-    }
-    ElasticTrainer(config=config).fit(display=look)
-    workers = [look.seen.pop(f"worker-{k}") for k in range(3)]
-    assert sorted(workers) == ["", SPOT, SPOT], "there is room for two"
-    assert look.seen == {
-        "center": ON_DEMAND,
-        "controller": ON_DEMAND,
-        "evaluator": ON_DEMAND,
-        "aggregator-1-0": SPOT,
-    }
