@@ -1,4 +1,4 @@
-"""Which node a process belongs on, by the labels of nodes. Where Ray puts them: test_autoscaling.py."""
+"""Which node a process belongs on, by its labels. Where Ray puts them: test_autoscaling.py."""
 
 from __future__ import annotations
 
