@@ -1,7 +1,8 @@
 """Ray Data behind leases: a dataset's blocks as a map-style dataset that every worker can read.
 
 The driver executes it once. Workers fetch blocks from the object store as they need them, so that
-none has to hold all of it, and nobody waits for another as `streaming_split` would have it.
+none has to hold all of it, and nobody waits for another as `streaming_split` would have it. Who
+needs a block of a node that hangs waits until Ray has given that node up; the others train on.
 """
 
 from __future__ import annotations

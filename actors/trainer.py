@@ -150,28 +150,9 @@ class ElasticTrainer:
         shown: Display,
         began_at: float,
         trace: str | None,
+        news: str = "",
     ) -> Result:
         """The run; where its loss blows up, again from its best checkpoint, more slowly."""
-        news = ""
-        for left in reversed(range(config.run.rollbacks + 1)):
-            try:
-                return self._sit(config, num_workers, folder, shown, began_at, trace, news)
-            except (Diverged, LossBlewUp) as error:
-                if not left or trace is not None or self.program.task is None:
-                    raise
-                config, news = rolled_back(config, folder, error)
-        raise AssertionError("the last one returns or raises")
-
-    def _sit(
-        self,
-        config: Config,
-        num_workers: int,
-        folder: RunFolder,
-        shown: Display,
-        began_at: float,
-        trace: str | None,
-        news: str,
-    ) -> Result:
         algorithm = algorithm_of(config)
         resumed = found(folder, config, algorithm.name, shown.event)
         if resumed is not None and trace is not None:
@@ -196,7 +177,13 @@ class ElasticTrainer:
             folder.write_config(config.to_yaml())
             if news:
                 run.chronicle.tell("rolled_back", news)
-            return _carry_out(run)
+            try:
+                return _carry_out(run)
+            except (Diverged, LossBlewUp) as error:
+                if not config.run.rollbacks or trace is not None or self.program.task is None:
+                    raise
+                slower, news = rolled_back(config, folder, error)
+        return self._train(slower, num_workers, folder, shown, began_at, None, news)
 
     def _refuse_what_a_tree_has_not(self) -> None:
         topology = self.config.topology
@@ -232,7 +219,8 @@ class ElasticTrainer:
 def rolled_back(
     config: Config, folder: RunFolder, error: TrainingFailedError
 ) -> tuple[Config, str]:
-    """How to go on after ``error``: with half the learning rate; and what to tell of it.
+    """How to go on after ``error``: with half the learning rate, and one rollback less; and what
+    to tell of it.
 
     Of the checkpoints only the best stays: the newest may be of a center that had blown up.
     """
@@ -240,6 +228,7 @@ def rolled_back(
     lr = (config.optimizer.lr or algorithm_of(config).lr) / 2
     place = f"its best checkpoint, {best}" if best else "its beginning: it has no checkpoint"
     told = f"{error} The run goes back to {place}, and on with optimizer.lr={lr:g}."
+    config = updated(config, "run", rollbacks=config.run.rollbacks - 1)
     return updated(config, "optimizer", lr=lr), told
 
 
