@@ -27,13 +27,15 @@ from ray_easgd.errors import BadConfig
 from ray_easgd.incidents import KINDS, Aftermath, aftermath, schedule
 from ray_easgd.journal import Journals
 from ray_easgd.kernels import Checksum
+from ray_easgd.planner.probe import probe
 from ray_easgd.recipe import algorithm_of
 from ray_easgd.resumption import found
 from ray_easgd.run_folder import RunFolder
 
 _NUM_NODES = 2
 _AT_MOST_S = 540.0
-_STEPS_PER_S = 25.0  # with all cores at work, who comes back would be late for that alone
+_STEPS_PER_S = 25.0  # of each worker, at most
+_CORES = 0.7  # that all workers use: with all at work, who comes back would be late for that alone
 _TREE_ONLY = {"aggregator_kill"}
 _NODES_ONLY = {"node_loss", "drain"}
 
@@ -94,7 +96,7 @@ def run_chaos(config: Config, options: ChaosOptions, *, tell: Tell) -> dict[str,
         found_out = audit(journals.all(), _account(RunFolder.open(result.path), config))
         after = aftermath(journals.all(), tormentor.incidents)
         verdict = _verdict(plan, tormentor, found_out, after, left, result.metrics)
-        if options.compare:
+        if options.compare and verdict["invariants"]["everybody_came_back"]:  # else no room for it
             calm = _undisturbed(config, result.metrics["samples"], tell)["test_accuracy"]
             least = calm - options.tolerance
             verdict["undisturbed_accuracy"] = calm
@@ -181,15 +183,24 @@ def _prepared(config: Config) -> Config:
         if value != one:
             raise BadConfig(field, value, "the audit follows whole vectors", f"Set it to {one}.")
     fleet = config.fleet
+    workers = fleet.workers or 4
     spares = 1 if fleet.spares is None else fleet.spares
-    rate = fleet.steps_per_s or _STEPS_PER_S
-    config = updated(config, "fleet", workers=fleet.workers or 4, spares=spares, steps_per_s=rate)
+    config = updated(config, "fleet", workers=workers, spares=spares)
+    if fleet.steps_per_s is None:
+        config = updated(config, "fleet", steps_per_s=_pace(config))
     config = updated(config, "exchange", ledger=True)
     if config.run.name is None:
         config = updated(config, "run", name=f"chaos-{os.getpid()}")
     if (config.stop.samples, config.stop.seconds) == (None, None):
         config = updated(config, "stop", seconds=_AT_MOST_S)  # it is stopped when all is done
     return config
+
+
+def _pace(config: Config) -> float:
+    """Steps a second of each worker that leave most of this machine to Ray."""
+    fewest = (config.fleet.bounds or (4, 4))[0]
+    busy_s = probe(config, curved=False).step_s * max(1, fewest)
+    return min(_STEPS_PER_S, _CORES / busy_s)
 
 
 @contextmanager

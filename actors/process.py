@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import ray
 import torch
 
 
@@ -15,3 +16,15 @@ def settle_in() -> None:
     """
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+
+
+def choose_device() -> tuple[torch.device, str]:
+    """The GPU Ray gave this process, else the CPU; and a word where that surprises."""
+    ids = ray.get_gpu_ids()
+    if not ids:
+        return torch.device("cpu"), ""
+    if torch.cuda.is_available():
+        return torch.device("cuda", 0), f"uses GPU {', '.join(map(str, ids))}"
+    return torch.device("cpu"), (
+        f"was given GPU {', '.join(map(str, ids))}, but CUDA is absent here: it uses the CPU"
+    )

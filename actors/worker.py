@@ -24,7 +24,7 @@ from actors.links import HubLink, find_in, open_link
 from actors.placement import placed
 from actors.ports import ControllerReporter, LeaseFeed
 from actors.posts import Hub, center_name
-from actors.process import settle_in
+from actors.process import choose_device, settle_in
 from actors.succession import Holding, holdings, newest
 from ray_easgd.adaptive_period import PeriodGovernor
 from ray_easgd.algorithms import Algorithm
@@ -284,18 +284,6 @@ def _governor(seat: Seat, options: ElasticOptions) -> PeriodGovernor | None:
     if distance is None and share is None:
         return None
     return PeriodGovernor(options.period, distance=distance, share=share)
-
-
-def choose_device() -> tuple[torch.device, str]:
-    """The GPU Ray gave this process, else the CPU; and a word where that surprises."""
-    ids = ray.get_gpu_ids()
-    if not ids:
-        return torch.device("cpu"), ""
-    if torch.cuda.is_available():
-        return torch.device("cuda", 0), f"uses GPU {', '.join(map(str, ids))}"
-    return torch.device("cpu"), (
-        f"was given GPU {', '.join(map(str, ids))}, but CUDA is absent here: it uses the CPU"
-    )
 
 
 def start_worker(

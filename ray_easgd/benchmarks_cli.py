@@ -94,6 +94,7 @@ def exchange(link: str | None, *, as_json: bool, **choice: Any) -> Ended:
     show_default=True,
     help="Blocks with exchanges, each beside one without.",
 )
+@click.option("--gpu", is_flag=True, help="Train on a GPU; the hub stays in the node's memory.")
 @json_option
 def overhead(sizes: tuple[int, ...], *, as_json: bool, **options: Any) -> Ended:
     """A training loop's step rate with exchanges over the one without.

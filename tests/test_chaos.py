@@ -26,7 +26,7 @@ def chaos(storage: dict[str, Any], *kinds: str) -> dict[str, Any]:
         {
             "run": storage,
             "algorithm": {"name": "easgd"},
-            "fleet": {"workers": 2, "spares": 0, "gpus_per_worker": 0},
+            "fleet": {"workers": 2, "spares": 0, "gpus_per_worker": 0, "steps_per_s": 25},
             "exchange": {"transport": "object_store"},
         }
     )

@@ -31,7 +31,10 @@ _BLOCK_S = 1.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OverheadOptions:
-    """``sizes``: about how many parameters the models have; ``period``: steps per exchange."""
+    """``sizes``: about how many parameters the models have; ``period``: steps per exchange.
+
+    ``gpu``: they are on a GPU, the hub stays in the node's memory.
+    """
 
     sizes: Sequence[int] = SIZES
     period: int = 16
@@ -39,12 +42,14 @@ class OverheadOptions:
     transport: Transport = "auto"
     format: WireFormat = "float32"
     pairs: int = 8
+    gpu: bool = False
 
 
 def run_overhead(options: OverheadOptions, *, tell: Tell) -> dict[str, list[Row]]:
     """One row for each size."""
-    config = Config.build({"address": "local", "fleet": {"workers": 1}})
-    with connected(config, log_to_driver=False), staged(1) as stage:
+    gpus = int(options.gpu)
+    config = Config.build({"address": "local", "fleet": {"workers": 1, "gpus_per_worker": gpus}})
+    with connected(config, log_to_driver=False), staged(1, num_gpus=gpus) as stage:
         rows = []
         for n in options.sizes:
             tell(f"overhead: n={n:,} period={options.period}")
@@ -67,4 +72,5 @@ def _measure(stage: Stage, n: int, options: OverheadOptions) -> Row:
         "exchanges": sum(p.exchanges for p in pairs),
         "batch_size": options.batch_size,
         "transport": options.transport,
+        "gpu": options.gpu,
     }

@@ -62,14 +62,15 @@ def curtain() -> Iterator[list[Any]]:
 
 
 @contextmanager
-def staged(num_workers: int) -> Iterator[Stage]:
-    """Center and workers on one node, their imports done."""
+def staged(num_workers: int, *, num_gpus: float = 0) -> Iterator[Stage]:
+    """Center and workers on one node, their imports done; ``num_gpus`` for each worker."""
     run = fresh_name()
     with curtain() as actors:
         center = start_center(run, options_for(METHODS["easgd"]))
         actors.append(center)
         workers = [
-            start_benchmark_worker(f"worker-{k}", run=run, node=None) for k in range(num_workers)
+            start_benchmark_worker(f"worker-{k}", run=run, node=None, num_gpus=num_gpus)
+            for k in range(num_workers)
         ]
         actors.extend(workers)
         ray.get([center.status.remote(), *(w.ready.remote() for w in workers)])

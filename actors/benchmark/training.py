@@ -52,13 +52,17 @@ def build_mlp(num_parameters: int) -> nn.Module:
 
 
 class Training:
-    """Steps of the thesis's SGD on random data, shape (batch_size, 784)."""
+    """Steps of the thesis's SGD on random data, shape (batch_size, 784), where the model is."""
 
     def __init__(self, model: nn.Module, batch_size: int) -> None:
         self._model, self._rule = model, Sgd(model.parameters(), lr=_LR)
+        self._device = next(model.parameters()).device
         self._batches = cycle(
             [
-                (torch.randn(batch_size, _INPUTS), torch.randint(_CLASSES, (batch_size,)))
+                (
+                    torch.randn(batch_size, _INPUTS, device=self._device),
+                    torch.randint(_CLASSES, (batch_size,), device=self._device),
+                )
                 for _ in range(_BATCHES)
             ]
         )
@@ -72,6 +76,11 @@ class Training:
         self._rule.step()
         self._rule.zero_grad()
         return loss
+
+    def wait(self) -> None:
+        """Until the steps are done: a GPU does them later than they are asked for."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
 
 
 def compare(training: Training, tie: Elastic, *, num_pairs: int, block_s: float) -> Sequence[Pair]:
@@ -109,6 +118,7 @@ def _block(training: Training, tie: Elastic | None, steps: int) -> float:
     began = time.perf_counter()
     for _ in range(steps):
         _step(training, tie)
+    training.wait()
     took = time.perf_counter() - began
     if tie is not None:
         tie.link.drain()

@@ -15,7 +15,7 @@ from actors.benchmark.training import Pair, Training, build_mlp, compare
 from actors.benchmark.window import Window
 from actors.lifecycle import Named, actor_name, as_actor
 from actors.links import Transport, open_link
-from actors.process import settle_in
+from actors.process import choose_device, settle_in
 from ray_easgd.algorithms import METHODS
 from ray_easgd.elastic import Elastic
 from ray_easgd.elastic_options import ElasticOptions
@@ -63,8 +63,12 @@ class BenchmarkWorker(Named):
 
     @ray.method
     def tie_model(self, edge: Edge, n: int, batch_size: int, period: int) -> int:
-        """Be tied with a model of about ``n`` parameters, for ``compare``; returns how many."""
-        model = build_mlp(n)
+        """Be tied with a model of about ``n`` parameters, for ``compare``; returns how many.
+
+        On the GPU where this actor was given one.
+        """
+        device, _ = choose_device()
+        model = build_mlp(n).to(device)
         vector = ParameterVector.bind(model)
         self._training = Training(model, batch_size)
         self._fasten(vector, edge, period=period)
@@ -121,7 +125,9 @@ class BenchmarkWorker(Named):
         self._tie = Elastic(vector, edge.open(), options, Silent(), name=self._name)
 
 
-def start_benchmark_worker(name: str, *, run: str, node: str | None) -> ActorProxy[BenchmarkWorker]:
+def start_benchmark_worker(
+    name: str, *, run: str, node: str | None, num_gpus: float = 0
+) -> ActorProxy[BenchmarkWorker]:
     """Start one worker's actor, on the node of that id where one is given.
 
     ``max_restarts=0``: a worker that died has no row to go on with.
@@ -130,6 +136,7 @@ def start_benchmark_worker(name: str, *, run: str, node: str | None) -> ActorPro
         BenchmarkWorker,
         name=actor_name(run, name),
         num_cpus=0,
+        num_gpus=num_gpus,
         max_restarts=0,
         max_task_retries=0,
         scheduling_strategy=(

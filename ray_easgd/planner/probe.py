@@ -38,11 +38,12 @@ class Probe:
     curvature: float | None
 
 
-def probe(config: Config) -> Probe:
+def probe(config: Config, *, curved: bool = True) -> Probe:
     """Take some steps of the task alone, and look at its loss where they lead.
 
-    The curvature grows along training until the learning rate holds it: this is that of an early
-    moment, on a batch of training samples. BadInput for a task that cannot be opened.
+    ``curved``: whether to ask for the curvature, too. That grows along training until the learning
+    rate holds it: this is that of an early moment, on a batch of training samples. BadInput for a
+    task that cannot be opened.
     """
     torch.set_num_threads(1)  # as workers do
     torch.manual_seed(config.seed)
@@ -64,7 +65,7 @@ def probe(config: Config) -> Probe:
         num_parameters=num_parameters,
         step_s=median(seconds[_WARM:]),
         memcpy_s=_memcpy_s(num_parameters),
-        curvature=_curvature_of(task, model, parameters),
+        curvature=_curvature_of(task, model, parameters) if curved else None,
     )
 
 
