@@ -133,8 +133,9 @@ class Aggregator(Center):
         }
 
     def _link(self, post: Post, part: int) -> HubLink:
+        from actors.asking import find_in
         from actors.journaled import journaled
-        from actors.links import find_in, open_link
+        from actors.links import open_link
 
         return open_link(
             post.parent,

@@ -98,9 +98,11 @@ def run_chaos(config: Config, options: ChaosOptions, *, tell: Tell) -> dict[str,
         verdict = _verdict(plan, tormentor, found_out, after, left, result.metrics)
         if options.compare and verdict["invariants"]["everybody_came_back"]:  # else no room for it
             calm = _undisturbed(config, result.metrics["samples"], tell)["test_accuracy"]
-            least = calm - options.tolerance
+            found = verdict["test_accuracy"]
             verdict["undisturbed_accuracy"] = calm
-            verdict["invariants"]["accuracy_held"] = verdict["test_accuracy"] >= least
+            verdict["invariants"]["accuracy_held"] = (
+                calm is not None and found is not None and found >= calm - options.tolerance
+            )
     if config.stop.samples is not None:  # else what was handed out at its end is missed
         verdict["invariants"]["no_data_is_missed"] = result.metrics["samples_missed"] == 0
     return verdict

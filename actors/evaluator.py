@@ -98,7 +98,7 @@ def start_evaluator(run: str, task: Task, config: Config) -> ActorProxy[Evaluato
         Evaluator,
         name=actor_name(run, "evaluator"),
         num_cpus=0,
-        max_restarts=2,
-        max_task_retries=2,
+        max_restarts=5,
+        max_task_retries=0,
         **placed("evaluator"),
     ).remote(task, config)

@@ -57,7 +57,7 @@ def _edge(link: HubLink, *, waits: bool) -> EdgeLook:
     incoming, outgoing = link.incoming, link.outgoing
     return EdgeLook(
         hub=link.hub_name,
-        in_memory=link.desk is not None,
+        in_memory=link.in_memory,
         pull_s=float("nan") if waits else incoming.quickest_s,
         pulling_for_s=0.0 if waits else incoming.under_way_s,
         push_s=outgoing.quickest_s,

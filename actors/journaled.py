@@ -37,8 +37,7 @@ class JournaledLink(HubLink):
         super().__init__(*edge, **how)
 
     def leave(self) -> None:
-        untold = self.desk.untold if self.desk else ()
-        intervals = [[i.epoch, i.start, i.stop] for i in untold]
+        intervals = [[i.epoch, i.start, i.stop] for i in self.untold]
         self._write("left", self.incarnation, progress=intervals)
         super().leave()
 
@@ -53,7 +52,7 @@ class JournaledLink(HubLink):
             version=_pair(snapshot.header.version),
             start=Checksum(start.numel(), self._seed)(start),
             size=start.numel(),
-            in_memory=self.desk is not None,
+            in_memory=self.in_memory,
         )
         return incarnation, snapshot
 

@@ -1,6 +1,7 @@
 """The driver's side of the evaluator: when to test the center, and what to do if that fails.
 
-A failing evaluator costs the run its tests, never its training: it is reported and left alone.
+A failing evaluator costs the run its tests, never its training: it is reported and left alone. One
+whose process or node went is started again, and asked again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import ObjectLostError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, ObjectLostError, RayError, RayTaskError
 
 from actors.evaluator import Evaluation, start_evaluator
 from actors.lifecycle import end_process
@@ -51,6 +52,7 @@ class Judge:
         self._under_way: ObjectRef[Judgement] | None = None
         self._after = float("inf")
         self._failed = False
+        self._is_proven = False  # the evaluator's actor, by a test that it made
 
     def look(self) -> None:
         """Take in a test that is done, begin one that is due. Never waits."""
@@ -77,10 +79,11 @@ class Judge:
         """Test these snapshots and wait; returns what a checkpoint needs beside the vector."""
         if self._under_way is not None:
             self._take()
-        if self._failed:
-            return {}
-        self._under_way = self._evaluator().evaluate.remote(*shards)
-        return self._take()
+        beside = None
+        while beside is None and not self._failed:
+            self._under_way = self._evaluator().evaluate.remote(*shards)
+            beside = self._take()
+        return beside or {}
 
     def end(self) -> None:
         """End the evaluator's process."""
@@ -93,23 +96,34 @@ class Judge:
             self._handle = self._start()
         return self._handle
 
-    def _take(self) -> dict[str, Any]:
+    def _take(self) -> dict[str, Any] | None:
+        """What came of the test under way; None where it has to be made again."""
         reference, self._under_way = self._under_way, None
         assert reference is not None
         try:
             judgement: Judgement = ray.get(reference)
-        except RayError as error:
-            if isinstance(error, RayTaskError) and isinstance(error.cause, ObjectLostError):
-                return {}  # the center was lost in between
-            self._failed = True
-            self._tell(
-                "evaluator_failed",
-                f"the center can no longer be tested; training goes on. {str(error).strip()}",
-                source="evaluator",
-            )
+        except RayTaskError as error:
+            if not isinstance(error.cause, ObjectLostError):  # else the center was lost in between
+                self._give_up(error)
             return {}
+        except ActorDiedError as error:  # so often that Ray starts it no more
+            if not self._is_proven:
+                self._give_up(error)
+            self._handle, self._is_proven = None, False
+            return None
+        except RayError:
+            return None
+        self._is_proven = True
         evaluation, beside = judgement
         rest = evaluation.took_s * (1 / self._section.share - 1)
         self._after = time.monotonic() + max(self._section.interval_s, rest)
         self._on_evaluation(evaluation)
         return beside
+
+    def _give_up(self, error: RayError) -> None:
+        self._failed = True
+        self._tell(
+            "evaluator_failed",
+            f"the center can no longer be tested; training goes on. {str(error).strip()}",
+            source="evaluator",
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -16,53 +17,32 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import ray
 import torch
-from ray.exceptions import (
-    ActorUnavailableError,
-    GetTimeoutError,
-    ObjectLostError,
-    RayActorError,
-    RayError,
-    RayTaskError,
-)
+from ray.exceptions import ObjectLostError, RayActorError
 from torch import Tensor
 
+from actors.asking import Find, fetched, insist, result_of
 from actors.stopwatch import Stopwatch
 from actors.succession import Holding
 from ray_easgd.errors import BadCluster, HubLost
 from ray_easgd.in_place import read_center
 from ray_easgd.link import Snapshot
 from ray_easgd.parameters import Slot
-from ray_easgd.protocol import Outcome, PushHeader, PushReply, Version, WireFormat
-from ray_easgd.wire import Payload, warm_up
+from ray_easgd.protocol import Intervals, Outcome, PushHeader, PushReply, Version, WireFormat
+from ray_easgd.shared.clerk import Clerk
+from ray_easgd.staging import OnCpu, staging_for
+from ray_easgd.wire import Parcel, Payload, warm_up
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
     from actors.center import Center
     from actors.hub_slice import PublishedCoded
-    from actors.posts import Hub
     from ray_easgd.codec import Coded
     from ray_easgd.shared.desk import Desk
     from ray_easgd.shared.segment import Segment
 
 Transport = Literal["auto", "shared_memory", "object_store"]
 T = TypeVar("T")
-
-
-Find = Callable[[], "Hub"]
-
-
-def find_in(controller: Any, name: str, life: int) -> Find:
-    """How a child of hub ``name`` finds its successor, and the next."""
-    known = life
-
-    def find() -> Hub:
-        nonlocal known
-        hub: Hub = ray.get(controller.successor.remote(name, known))
-        known = hub.life
-        return hub
-
-    return find
 
 
 def open_link(
@@ -73,13 +53,15 @@ def open_link(
     wire_format: WireFormat = "float32",
     part: int = 0,
     can_share: bool = True,
+    device: torch.device | None = None,
     hub_name: str = "center",
     find: Find | None = None,
     kind: Callable[..., HubLink] | None = None,
 ) -> HubLink:
     """An edge to slice ``part`` of a hub, by the transport that suits where the two are.
 
-    ``can_share``: whether the method, and where ``x`` lies, allow exchanges in the hub's memory.
+    ``can_share``: whether the method allows exchanges in the hub's memory. ``device``: where
+    ``x`` lies; None is the CPU.
     ``find`` waits for the successor of a hub that died; without it the hub's end is an error.
     ``kind``: an edge that does something beside.
     """
@@ -94,6 +76,7 @@ def open_link(
         wire_format,
         near=near,
         must_share=must_share,
+        device=device,
         hub_name=hub_name,
         find=find,
     )
@@ -103,7 +86,8 @@ class HubLink:
     """One worker's edge to its hub. Two threads wait for Ray; the training thread never does.
 
     Where the hub is on this node and gives the child a place in its memory (``desk``), the link
-    only says hello and goodbye.
+    only says hello and goodbye. For a vector on a device the two threads bring copies there and
+    from there, and walk over that memory (``Clerk``).
     """
 
     def __init__(
@@ -115,6 +99,7 @@ class HubLink:
         *,
         near: str | None = None,
         must_share: bool = False,
+        device: torch.device | None = None,
         hub_name: str = "center",
         find: Find | None = None,
     ) -> None:
@@ -129,7 +114,9 @@ class HubLink:
         self.on_arrival: Callable[[], None] = _nothing
         self.incarnation = 0
         self.newest: Snapshot | None = None
+        self._staging = staging_for(device or torch.device("cpu"))
         self.desk: Desk | None = None
+        self.clerk: Clerk | None = None
         self._layout: tuple[Slot, ...] = ()
         self._is_owed_pushes = False  # the hub has a successor that knows us
         self._segment: Segment
@@ -143,6 +130,7 @@ class HubLink:
     def join(
         self, vector: Tensor, layout: Sequence[Slot], *, ledger_seed: int | None = None
     ) -> tuple[int, Snapshot]:
+        wait(self._pushing if self.clerk else ())
         self._close_desk()
         warm_up(self._format)
         while True:
@@ -202,8 +190,19 @@ class HubLink:
             incarnation=self.incarnation,
             version=self.newest.header.version,
             layout=self._layout,
-            address=None if self.desk is None else self._segment.address,
+            address=self._segment.address if self.in_memory else None,
         )
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether exchanges are made in the hub's own memory."""
+        return self.desk is not None or self.clerk is not None
+
+    @property
+    def untold(self) -> Intervals:
+        """Data that the hub has in its memory, and has not heard of."""
+        desk = self.desk or (self.clerk and self.clerk.desk)
+        return desk.untold if desk else ()
 
     @property
     def busy(self) -> bool:
@@ -216,11 +215,13 @@ class HubLink:
             return
         under_way: list[Future[Any]] = [*self._pushing]
         wait(under_way + ([self._pulling] if pulls and self._pulling else []))
+        if self.clerk is not None:
+            self.clerk.settle()
+            self._known(self._pushes.submit(self._collect))
 
     def leave(self) -> None:
         """Also lets go of the hub's memory. An aggregator may join again: a child may come."""
-        untold = self.desk.untold if self.desk else ()
-        self._hub.leave.remote(self.incarnation, self._part, untold)
+        self._hub.leave.remote(self.incarnation, self._part, self.untold)
         self._close_desk()
 
     def close(self) -> None:
@@ -230,10 +231,14 @@ class HubLink:
         self._pushes.shutdown(wait=False, cancel_futures=True)
 
     def _close_desk(self) -> None:
-        if self.desk is not None:
-            self.desk.close()
+        desk = self.desk
+        if self.clerk is not None:
+            desk = self.clerk.desk
+            self.clerk.close()
+        if desk is not None:
+            desk.close()
             self._segment.close()
-            self.desk = None
+        self.desk = self.clerk = None
 
     def _join(
         self, vector: np.ndarray, layout: tuple[Slot, ...], ledger_seed: int | None
@@ -261,7 +266,10 @@ class HubLink:
                 self._hub.leave.remote(incarnation, self._part, ())
                 near = None  # as if the hub were far away
                 continue
-            self.desk = desk
+            if isinstance(self._staging, OnCpu):
+                self.desk = desk
+            else:
+                self.clerk = Clerk(desk)
             return incarnation, Snapshot(header, read_center(desk, len(vector)))
 
     def _collect(self) -> None:
@@ -273,7 +281,7 @@ class HubLink:
     def _known(self, future: Future[T]) -> T | None:
         """What the background brought; None where the hub is lost and its successor known."""
         try:
-            return _result(future)
+            return result_of(future)
         except HubLost:
             if not self.orphaned:
                 raise
@@ -286,7 +294,7 @@ class HubLink:
             if self.orphaned:  # the successor knows nothing of what was asked for
                 raise HubLost("the hub", "it has a successor")
             try:
-                return _insist(partial(call, hub))
+                return insist(partial(call, hub))
             except RayActorError:
                 if not self._follow(hub):
                     raise
@@ -298,7 +306,7 @@ class HubLink:
         with self._following:
             if self._hub is lost:
                 successor = self._find()
-                shares = successor.has_memory and self.desk is not None
+                shares = successor.has_memory and self.in_memory
                 is_known = self.incarnation in successor.lives(self._part)
                 self._is_owed_pushes = is_known and not shares
                 self.orphaned = not shares and not is_known
@@ -316,13 +324,21 @@ class HubLink:
     def _fetch(self, showing: int | None) -> Snapshot:
         while True:
             try:
-                self.newest = self._fetch_once(showing)
+                self.newest = self._brought(self._fetch_once(showing))
                 return self.newest
             except ObjectLostError:  # its owner died: so did the hub, unless it can say otherwise
                 self._collect()
 
+    def _brought(self, snapshot: Snapshot) -> Snapshot:
+        """Where ``x`` is."""
+        there = self._staging.bring(snapshot.vector)
+        self._staging.wait()
+        return replace(snapshot, vector=there)
+
     def _fetch_once(self, showing: int | None) -> Snapshot:
         part, form = self._part, self._format
+        if self.clerk is not None:
+            return self.clerk.fetch(self._staging.room(self.clerk.desk.size))
         if showing is not None:
             mine = self.incarnation, showing
             answer = self._ask(lambda hub: hub.pull_shown.remote(*mine, part, form))
@@ -333,7 +349,7 @@ class HubLink:
         if form != "float32":
             return self._decoded(answer)
         header, (ref,) = answer
-        return Snapshot(header, torch.from_numpy(_fetched(ref)))
+        return Snapshot(header, torch.from_numpy(fetched(ref)))
 
     def _decoded(self, answer: PublishedCoded) -> Snapshot:
         """The base is fetched once, and kept until the hub has a newer one."""
@@ -341,55 +357,29 @@ class HubLink:
 
         num_bytes = 0
         if self._base is None or self._base[0] != answer.base:
-            self._base = answer.base, torch.from_numpy(_fetched(answer.base_ref[0]))
+            self._base = answer.base, torch.from_numpy(fetched(answer.base_ref[0]))
             num_bytes = self._base[1].nbytes
         base = self._base[1]
         if not answer.coded:
             return Snapshot(answer.header, base, num_bytes)
-        coded: Coded = _fetched(answer.coded[0])
+        coded: Coded = fetched(answer.coded[0])
         return Snapshot(answer.header, decode_onto(base, coded), num_bytes + coded.nbytes)
 
     def _send(self, header: PushHeader, d: Payload) -> PushReply:
         """Sent until answered: the hub knows by its number whether it had applied it."""
+        if self.clerk is not None:
+            reply = self.clerk.apply(header, d)
+            if self.clerk.desk.is_to_tell:
+                self._collect()
+            return reply
+        d = d.landed() if isinstance(d, Parcel) else d
         payload = ray.put(d.numpy() if isinstance(d, Tensor) else d)
-        reply: PushReply = self._ask(lambda hub: hub.push.remote(header, payload, self._part))
-        return reply
+        answer: PushReply = self._ask(lambda hub: hub.push.remote(header, payload, self._part))
+        return answer
 
 
 def _nothing() -> None:
     """Nobody listens."""
-
-
-def _insist(ask: Callable[[], Any]) -> Any:
-    """Ask until answered. An unavailable actor may have heard; Ray tells us when it is dead."""
-    while True:
-        try:
-            return ray.get(ask())
-        except ActorUnavailableError:
-            continue  # Ray waited for the connection before it said so
-
-
-def _fetched(reference: Any) -> Any:
-    """An object's value. Where it has to come from afar, ``wait`` does the waiting: a ``get`` that
-    waits keeps the other thread from its ``put``."""
-    try:
-        return ray.get(reference, timeout=0)
-    except GetTimeoutError:
-        ray.wait([reference], fetch_local=True)
-        return ray.get(reference)
-
-
-def _result(future: Future[T]) -> T:
-    """What the background brought; the center's loss as HubLost.
-
-    ``OwnerDiedError``, for one: the center died between its answer and our reading the vector.
-    """
-    try:
-        return future.result()
-    except RayTaskError:
-        raise  # an error of the hub's own, which tells its reason
-    except RayError as error:
-        raise HubLost("the center", type(error).__name__) from error
 
 
 def _join(hub: Any, hello: tuple[Any, ...]) -> Any:

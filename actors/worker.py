@@ -16,11 +16,12 @@ import numpy as np
 import ray
 import torch
 
+from actors.asking import find_in
 from actors.controller import WorkerStatus
 from actors.glance import glance, place_of
 from actors.journaled import journaled, open_journal
 from actors.lifecycle import Named, actor_name, as_actor
-from actors.links import HubLink, find_in, open_link
+from actors.links import HubLink, open_link
 from actors.placement import placed
 from actors.ports import ControllerReporter, LeaseFeed
 from actors.posts import Hub, center_name
@@ -230,10 +231,11 @@ def open_links(
 ) -> list[HubLink]:
     """An edge for each slice of the vector, shard by shard.
 
-    A replay follows vectors that were sent, so a traced run exchanges nothing in place.
+    A replay follows vectors that were sent, so a traced run exchanges nothing in place; nor does a
+    GPU under an audit, whose pushes are messages.
     """
     section, algorithm = seat.config.exchange, seat.algorithm
-    on_cpu = device.type == "cpu"
+    is_followed = journal is not None and device.type != "cpu"
     return [
         open_link(
             hub.handle,
@@ -241,7 +243,8 @@ def open_links(
             transport="object_store" if seat.traced else section.transport,
             wire_format=section.format,
             part=part,
-            can_share=algorithm.in_place and (on_cpu or algorithm.exchange.elastic),
+            can_share=algorithm.in_place and not is_followed,
+            device=device,
             hub_name=hub.name,
             find=find_in(seat.controller, hub.name, hub.life),
             kind=journaled(journal, seat.config.seed),

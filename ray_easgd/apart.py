@@ -6,6 +6,7 @@ the bit the same.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ray_easgd.algorithms.contract import Exchange, State
 from ray_easgd.protocol import WireFormat
-from ray_easgd.staging import OnCpu, Staging
+from ray_easgd.staging import OnCpu, OnGpu, Staging
 from ray_easgd.wire import Payload, encoded
 
 _WORTH_A_PASS = 1 << 16  # elements; below that the compiled code is not even loaded
@@ -22,14 +23,13 @@ _WORTH_A_PASS = 1 << 16  # elements; below that the compiled code is not even lo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """``d`` as both ends apply it, where ``x`` is; ``sent`` the same on the CPU; how it travels.
+    """``d`` as both ends apply it, where ``x`` is; ``payload`` the same as it travels.
 
     ``residual``: what rounding dropped, where ``x`` will be overwritten. ``has_moved``: ``x`` has
     lost ``d`` already.
     """
 
     d: Tensor
-    sent: Tensor
     payload: Payload
     norm: float
     residual: Tensor | None = None
@@ -52,16 +52,25 @@ def difference(
     if passes and wire_format == "float32" and x.numel() >= _WORTH_A_PASS and c.dtype == x.dtype:
         return _in_one_pass(x, c, moving_rate, may_move)
     d = exchange.difference(x, c, state, moving_rate=moving_rate)
+    if isinstance(staging, OnGpu) and wire_format == "float32":
+        return _on_its_way(d, staging)
     left = d.clone() if exchange.overwrites and wire_format != "float32" else None
-    sent = staging.fetch(d)
+    sent = d if isinstance(staging, OnCpu) else staging.ship(d).landed()
     payload = encoded(sent, wire_format)
     if payload is None:
         return None
-    if sent is not d and payload is not sent:  # rounded, on the CPU only
+    if sent is not d:  # rounded, on the CPU only
         d = staging.ready(staging.bring(sent))
     residual = None if left is None else left.sub_(d)
-    norm = float(sent.norm())
-    return Difference(d=d, sent=sent, payload=payload, norm=norm, residual=residual)
+    return Difference(d=d, payload=payload, norm=float(sent.norm()), residual=residual)
+
+
+def _on_its_way(d: Tensor, staging: OnGpu) -> Difference | None:
+    """Checked on the device: the only number waited for is its norm."""
+    norm = float(d.norm())
+    if not math.isfinite(norm):
+        return None
+    return Difference(d=d, payload=staging.ship(d), norm=norm)
 
 
 def _in_one_pass(x: Tensor, c: Tensor, moving_rate: float, may_move: bool) -> Difference | None:
@@ -75,4 +84,4 @@ def _in_one_pass(x: Tensor, c: Tensor, moving_rate: float, may_move: bool) -> Di
     )
     if reached < n:
         return None
-    return Difference(d=d, sent=d, payload=d, norm=squared_norm**0.5, has_moved=may_move)
+    return Difference(d=d, payload=d, norm=squared_norm**0.5, has_moved=may_move)

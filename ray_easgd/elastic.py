@@ -53,7 +53,7 @@ class Elastic:
         self._local_step, self._freight = local_step, Freight(data or NoData())
         self._exchange = options.algorithm.exchange
         self._answered = self._exchange.answered
-        self._staging = staging_for(vector.flat)
+        self._staging = staging_for(vector.flat.device)
         seed = options.ledger_seed
         self._checksum = None if seed is None else Checksum(vector.flat.numel(), seed)
         self._told = Telling(reporter, name, conserves=options.algorithm.conserves == "sum")
@@ -274,7 +274,7 @@ class Elastic:
         if found is None:
             self._start_again()
             return
-        self._send(found.sent, found.payload)
+        self._send(found.payload)
         self._residual = found.residual
         self._follow(found)
         self._told.exchanged(self.clock, loss, found.norm, rate)
@@ -302,9 +302,7 @@ class Elastic:
             return
         rate, (steps, progress) = desk.moving_rate, self._freight.load(self.clock)
         later = self.options.order == "at_snapshot"
-        meeting, pending = meet(
-            desk, self._exchange, x, self._state, self._staging, later, steps, progress
-        )
+        meeting, pending = meet(desk, self._exchange, x, self._state, later, steps, progress)
         if meeting.outcome in (Outcome.REFUSED, Outcome.NOT_FINITE):
             self._freight.take_back(steps, progress)
             (self._begin_new_life if meeting.outcome is Outcome.REFUSED else self._start_again)()
@@ -332,7 +330,7 @@ class Elastic:
         elif displacement is not None:
             self._move_by(displacement)
 
-    def _send(self, d: Tensor, payload: Payload) -> None:
+    def _send(self, payload: Payload) -> None:
         steps, progress = self._freight.load(self.clock)
         header = PushHeader(
             incarnation=self._child.incarnation,
@@ -343,7 +341,7 @@ class Elastic:
             taken_at=self.intake.taken_at,
             moving_rate=self.intake.held.header.moving_rate,
             progress=progress,
-            checksum=self._checksum(d) if self._checksum else None,
+            checksum=self._checksum(decoded(payload)) if self._checksum else None,
         )
         self._child.retain(header, payload)
         self.counts.exchanges += 1

@@ -1,5 +1,4 @@
-"""One exchange in the hub's own memory: the compiled pass where ``x`` is on the CPU, and the
-device's arithmetic around a plain addition where it is not."""
+"""One exchange in the hub's own memory, by a compiled pass."""
 
 from __future__ import annotations
 
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from ray_easgd.algorithms.contract import Exchange, State
 from ray_easgd.protocol import Interval, Outcome
-from ray_easgd.staging import OnCpu, Staging
 
 if TYPE_CHECKING:
     from ray_easgd.shared.desk import Desk, Meeting
@@ -26,14 +24,13 @@ def meet(
     exchange: Exchange,
     x: Tensor,
     state: State,
-    staging: Staging,
     later: bool,
     steps: int,
     progress: tuple[Interval, ...],
 ) -> Met:
     """Exchange ``x``, shape (n,), with the center. ``later``: leave it to the caller to move it."""
     began = time.perf_counter()
-    meeting, left = _meet(desk, exchange, x, state, staging, later, steps, progress)
+    meeting, left = _meet(desk, exchange, x, state, later, steps, progress)
     return replace(meeting, took_s=time.perf_counter() - began), left
 
 
@@ -42,13 +39,10 @@ def _meet(
     exchange: Exchange,
     x: Tensor,
     state: State,
-    staging: Staging,
     later: bool,
     steps: int,
     progress: tuple[Interval, ...],
 ) -> Met:
-    if not isinstance(staging, OnCpu):
-        return _from_device(desk, exchange, x, state, staging, later, steps, progress)
     if exchange.fused_pass == "take_over":
         base = state["base"].numpy()
         return desk.take_over(x.numpy(), base, steps=steps, progress=progress), None
@@ -64,27 +58,3 @@ def read_center(desk: Desk, n: int) -> Tensor:
     c = torch.empty(n)
     desk.read(c.numpy())
     return c
-
-
-def _from_device(
-    desk: Desk,
-    exchange: Exchange,
-    x: Tensor,
-    state: State,
-    staging: Staging,
-    later: bool,
-    steps: int,
-    progress: tuple[Interval, ...],
-) -> Met:
-    c = staging.ready(staging.bring(read_center(desk, x.numel())))
-    d = exchange.difference(x, c, state, moving_rate=desk.moving_rate)
-    sent = staging.fetch(d)
-    meeting = desk.add(sent.numpy(), steps=steps, progress=progress)
-    if meeting.outcome is not Outcome.APPLIED:
-        return meeting, None
-    if meeting.num_left_out:  # the desk has set those to zero
-        d = staging.ready(staging.bring(sent))
-    if later:
-        return meeting, d
-    x.sub_(d)
-    return meeting, None

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from ray_easgd.hub import Hub
 from ray_easgd.link import Snapshot
 from ray_easgd.parameters import Slot
 from ray_easgd.protocol import PushHeader, PushReply
+from ray_easgd.shared.clerk import Clerk
 from ray_easgd.shared_hub import SharedHub
 from ray_easgd.wire import Payload
 
@@ -25,12 +27,16 @@ if TYPE_CHECKING:
 class LocalLink:
     """A child's edge to a hub it can call: each pull and push is done when the call returns.
 
-    ``in_place``: exchange in the memory of a ``SharedHub`` instead.
+    ``in_place``: exchange in the memory of a ``SharedHub`` instead, with ``by_clerk`` by messages.
     """
 
-    def __init__(self, hub: Hub, child: str = "worker", *, in_place: bool = False) -> None:
-        self.hub, self._child, self._in_place = hub, child, in_place
+    def __init__(
+        self, hub: Hub, child: str = "worker", *, in_place: bool = False, by_clerk: bool = False
+    ) -> None:
+        self.hub, self._child = hub, child
+        self._in_place, self._by_clerk = in_place, by_clerk
         self.desk: Desk | None = None
+        self.clerk: Clerk | None = None
         self._segment: Segment
         self._incarnation = 0
         self._asked: int | None = None
@@ -47,7 +53,9 @@ class LocalLink:
             place = self.hub.give_place(self._incarnation)
             assert place is not None, self.hub.why_alone
             self._close()
-            self._segment, self.desk = place.open(self._incarnation, ledger_seed=ledger_seed)
+            self._segment, desk = place.open(self._incarnation, ledger_seed=ledger_seed)
+            self.desk = None if self._by_clerk else desk
+            self.clerk = Clerk(desk) if self._by_clerk else None
         return self._incarnation, self.hub.snapshot()
 
     def pull(self, showing: int | None = None) -> None:
@@ -60,7 +68,8 @@ class LocalLink:
         return arrived
 
     def push(self, header: PushHeader, d: Payload) -> None:
-        self._replies.append(self.hub.apply(header, d))
+        receiver = self.clerk or self.hub
+        self._replies.append(receiver.apply(header, d))
 
     def replies(self) -> list[PushReply]:
         replies, self._replies = self._replies, []
@@ -68,6 +77,8 @@ class LocalLink:
 
     def drain(self, *, pulls: bool = True) -> None:
         """Nothing is ever under way but a round, which only this very thread could complete."""
+        if self.clerk is not None:
+            self.clerk.settle()
         if isinstance(self.hub, SharedHub):
             self.hub.collect()
         self._serve()
@@ -84,18 +95,25 @@ class LocalLink:
         """The hub is the center."""
 
     def leave(self) -> None:
-        self.hub.progress.add(self.desk.untold if self.desk else ())
+        desk = self.desk or (self.clerk and self.clerk.desk)
+        self.hub.progress.add(desk.untold if desk else ())
         self.hub.dismiss(self._incarnation)
         self._close()
 
     def _close(self) -> None:
-        if self.desk is not None:
-            self.desk.close()
+        desk = self.desk or (self.clerk and self.clerk.desk)
+        if desk is not None:
+            desk.close()
             self._segment.close()
-            self.desk = None
+        self.desk = self.clerk = None
 
     def _serve(self) -> None:
         if self._asked is None:
             return
         if self._asked < 0 or self.hub.shows(self._incarnation, self._asked):
-            self._asked, self._arrived = None, self.hub.snapshot()
+            self._asked, self._arrived = None, self._snapshot()
+
+    def _snapshot(self) -> Snapshot:
+        if self.clerk is None:
+            return self.hub.snapshot()
+        return self.clerk.fetch(torch.empty(self.clerk.desk.size))

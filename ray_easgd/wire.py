@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
 import torch
@@ -13,7 +14,26 @@ from ray_easgd.protocol import WireFormat
 if TYPE_CHECKING:
     from ray_easgd.codec import Coded
 
-Payload = Union[Tensor, "Coded"]
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A vector of shape (n,) that a device is still copying to the CPU."""
+
+    vector: Tensor
+    landing: torch.cuda.Event
+
+    @property
+    def nbytes(self) -> int:
+        """As it will travel on."""
+        return self.vector.nbytes
+
+    def landed(self) -> Tensor:
+        """Wait for it; without the interpreter's lock."""
+        self.landing.synchronize()
+        return self.vector
+
+
+Payload = Union[Tensor, Parcel, "Coded"]
 """A difference on its way, shape (n,)."""
 
 
@@ -43,9 +63,11 @@ def warm_up(wire_format: WireFormat) -> None:
 
 
 def decoded(payload: Payload) -> Tensor:
-    """As both ends apply it, shape (n,)."""
+    """As both ends apply it, shape (n,), on the CPU."""
     if isinstance(payload, Tensor):
         return payload
+    if isinstance(payload, Parcel):
+        return payload.landed()
     from ray_easgd.codec import decode
 
     return decode(payload)

@@ -135,10 +135,12 @@ def add_ones(pipe: Connection, address: Address, row: int, incarnation: int, tim
         pipe.send("ready")
         pipe.recv()
         for _ in range(times):
-            d = ones.copy()
-            if desk.add(d, steps=1).outcome is Outcome.REFUSED:
+            met = desk.add(ones, steps=1)
+            if met.outcome is Outcome.REFUSED:
                 break
-            arrived += d
+            arrived += 1
+            for start, stop in met.missed:
+                arrived[start:stop] -= 1
             applied += 1
         pipe.send((arrived, applied))
         desk.close()

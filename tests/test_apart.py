@@ -9,7 +9,7 @@ from torch import Tensor
 from ray_easgd.algorithms import METHODS
 from ray_easgd.algorithms.contract import Order
 from ray_easgd.algorithms.elastic import ElasticExchange
-from ray_easgd.apart import difference
+from ray_easgd.apart import Difference, difference
 from ray_easgd.elastic import Elastic
 from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.hub import Hub, options_for
@@ -18,6 +18,7 @@ from ray_easgd.parameters import ParameterVector, Slot
 from ray_easgd.protocol import WireFormat
 from ray_easgd.staging import OnCpu, staging_for
 from ray_easgd.telling import Telling
+from ray_easgd.wire import Parcel, decoded
 from tests.fakes import Recorder
 
 LARGE = 100_000  # takes the compiled pass
@@ -112,31 +113,62 @@ def test_losses_are_told_as_their_mean_since_the_last_time() -> None:
 def test_a_gpus_differences_are_computed_there_and_travel_through_pinned_memory() -> None:
     x, c = vectors()
     on_gpu = x.cuda()
-    staging = staging_for(on_gpu)
+    staging = staging_for(on_gpu.device)
     there = staging.ready(staging.bring(c))
     assert there.is_cuda
     found = difference(ElasticExchange(), on_gpu, there, {}, 0.3, staging, wire_format="int8")
     assert found is not None
     assert found.d.is_cuda
-    assert found.sent.is_pinned()
-    assert torch.equal(found.d.cpu(), found.sent), "both ends apply what was rounded"
+    assert torch.equal(found.d.cpu(), decoded(found.payload)), "both ends apply what was rounded"
 
 
 @pytest.mark.gpu
 @NEEDS_GPU
-@pytest.mark.parametrize("in_place", [False, True])
-def test_a_worker_on_a_gpu_keeps_the_sum_of_both_ends(in_place: bool) -> None:
+def test_a_gpus_difference_is_checked_there_and_lands_in_pinned_memory() -> None:
+    x, c = vectors()
+    on_gpu = x.cuda()
+    staging = staging_for(on_gpu.device)
+
+    def found_now() -> Difference | None:
+        exchange = ElasticExchange()
+        return difference(exchange, on_gpu, c.cuda(), {}, 0.3, staging, wire_format="float32")
+
+    found = found_now()
+    assert found is not None
+    assert isinstance(found.payload, Parcel)
+    assert found.payload.landed().is_pinned()
+    assert torch.equal(found.d.cpu(), found.payload.landed())
+    assert found.norm == pytest.approx(float(found.d.norm()))
+    on_gpu[7] = float("nan")
+    assert found_now() is None
+
+
+@pytest.mark.gpu
+@NEEDS_GPU
+@pytest.mark.parametrize("by_clerk", [False, True])
+@pytest.mark.parametrize("order", ["between_steps", "at_snapshot"])
+def test_a_worker_on_a_gpu_keeps_the_sum_of_both_ends(by_clerk: bool, order: Order) -> None:
     from ray_easgd.shared_hub import SharedHub
 
     hub = SharedHub(options_for(EASGD, ledger_seed=1))
     vector = ParameterVector(vectors()[0].cuda(), (Slot("x", (LARGE,), 0, LARGE),))
-    options = ElasticOptions(algorithm=EASGD, period=1, lead=0, ledger_seed=1)
-    worker = Elastic(vector, LocalLink(hub, in_place=in_place), options, Recorder())
+    options = ElasticOptions(algorithm=EASGD, period=1, order=order, lead=0, ledger_seed=1)
+    link = LocalLink(hub, in_place=by_clerk, by_clerk=by_clerk)
+    worker = Elastic(vector, link, options, Recorder())
     vector.flat.add_(1.0)
     before = vector.flat.cpu().double() + hub.snapshot().vector.double()
     for _ in range(5):
         worker.step()
+    if order == "at_snapshot":
+        worker.step()  # what the fifth exchange still owes; the sixth owes again
+        owed = worker._pending
+        assert owed is not None
+        vector.flat.sub_(owed)
+    link.drain()
     after = vector.flat.cpu().double() + hub.snapshot().vector.double()
     assert vector.flat.is_cuda
     assert torch.allclose(before, after, atol=1e-5)
-    assert hub.header().version.count == 5
+    assert hub.header().version.count == (6 if order == "at_snapshot" else 5)
+    error = hub.ledger_error()
+    assert error is not None
+    assert error < 1e-6

@@ -27,7 +27,7 @@ from ray_easgd.display import Silence
 from ray_easgd.errors import BadCluster
 from ray_easgd.hub import options_for
 from ray_easgd.parameters import Slot
-from ray_easgd.protocol import PushHeader, WireFormat
+from ray_easgd.protocol import Outcome, PushHeader, WireFormat
 from ray_easgd.run_folder import RunFolder
 from ray_easgd.shared_hub import SharedHub
 from tests.conftest import Pool
@@ -165,11 +165,30 @@ def test_shared_memory_that_cannot_be_says_so(pool: Pool) -> None:
     link.close()
 
 
-def test_everyone_sees_one_center_however_they_exchange(pool: Pool) -> None:
-    """One in memory, one by plain and two by coded messages, one after the other."""
+class Elsewhere:
+    """A device that is none: its vectors are copies, in the same memory."""
+
+    def room(self, n: int) -> torch.Tensor:
+        return torch.empty(n)
+
+    def bring(self, vector: torch.Tensor) -> torch.Tensor:
+        return vector.clone()
+
+    def wait(self) -> None:
+        """It is there."""
+
+
+def test_everyone_sees_one_center_however_they_exchange(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In memory at a desk and by a clerk, by plain and by coded messages, one after the other."""
     begin(pool, "easgd")
+    with monkeypatch.context() as patch:
+        patch.setattr("actors.links.staging_for", lambda _: Elsewhere())
+        clerked = open_link(pool.center, "clerked")
     links = {
         "near": open_link(pool.center, "near"),
+        "clerked": clerked,
         "far": open_link(pool.center, "far", transport="object_store"),
         "bfloat16": open_link(pool.center, "b", transport="object_store", wire_format="bfloat16"),
         "int8": open_link(pool.center, "i", transport="object_store", wire_format="int8"),
@@ -178,24 +197,29 @@ def test_everyone_sees_one_center_however_they_exchange(pool: Pool) -> None:
     desk = links["near"].desk
     assert desk is not None
     desk.add(np.full(8, 1.0, np.float32), steps=1)
+    assert (clerked.desk, clerked.in_memory) == (None, True)
     version = ray.get(pool.center.status.remote()).version
-    header = PushHeader(
-        incarnation=lives["far"], sequence=1, computed_from=version, steps=1, checksum=0.0
-    )
-    links["far"].push(header, torch.full((8,), 2.0))
-    links["far"].drain()
-    for name in ("far", "bfloat16", "int8"):
+    for name, value in (("far", 1.0), ("clerked", 1.0)):
+        header = PushHeader(
+            incarnation=lives[name], sequence=1, computed_from=version, steps=1, checksum=0.0
+        )
+        links[name].push(header, torch.full((8,), value))
+        links[name].drain()
+        (reply,) = links[name].replies()
+        assert reply.outcome is Outcome.APPLIED
+    for name in ("far", "clerked", "bfloat16", "int8"):
         links[name].pull()
         links[name].drain()
         snapshot = links[name].pulled()
         assert snapshot is not None
-        assert snapshot.header.version.count == 2
+        assert snapshot.header.version.count == 3
         assert torch.allclose(snapshot.vector, torch.full((8,), 3.0), rtol=0.01), name
     here = np.empty(8, np.float32)
     desk.read(here)
     assert (here == 3.0).all()
     for link in links.values():
         link.leave()
+    assert not clerked.in_memory
 
 
 def test_a_base_is_one_vector_at_both_ends_while_others_exchange(

@@ -28,11 +28,16 @@ def shared_hub(algorithm: Algorithm) -> SharedHub:
 
 
 def tie(
-    hub: SharedHub, algorithm: Algorithm, *, in_place: bool = True, order: Order = "between_steps"
+    hub: SharedHub,
+    algorithm: Algorithm,
+    *,
+    in_place: bool = True,
+    by_clerk: bool = False,
+    order: Order = "between_steps",
 ) -> Elastic:
     return Elastic(
         ParameterVector.bind(small_model()),
-        LocalLink(hub, in_place=in_place),
+        LocalLink(hub, in_place=in_place, by_clerk=by_clerk),
         ElasticOptions(algorithm=algorithm, period=2, order=order, lead=0, ledger_seed=SEED),
         Recorder(),
     )
@@ -58,15 +63,15 @@ def test_the_numbers_are_those_of_messages_to_the_bit(algorithm: Algorithm, orde
     if algorithm.exchange.overwrites and order == "at_snapshot":
         return
     ends = []
-    for in_place in (False, True):
+    for where in ({"in_place": False}, {"in_place": True}, {"by_clerk": True}):
         hub = shared_hub(algorithm)
-        workers = [tie(hub, algorithm, in_place=in_place, order=order) for _ in range(2)]
+        workers = [tie(hub, algorithm, order=order, **where) for _ in range(2)]
         ends.append([wander(w, 3, seed=k) for _ in range(4) for k, w in enumerate(workers)])
         ends[-1].append(hub.snapshot().vector)
         assert hub.version.count == 12
         assert hub.header().applied == {1: 6, 2: 6}
         assert hub.steps == 24
-    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+    assert all(torch.equal(a, b) and torch.equal(b, c) for a, b, c in zip(*ends, strict=True))
 
 
 def test_some_in_place_and_some_by_messages_keep_one_book() -> None:
@@ -84,15 +89,16 @@ def test_some_in_place_and_some_by_messages_keep_one_book() -> None:
     assert error < 1e-6
 
 
+@pytest.mark.parametrize("by_clerk", [False, True])
 @pytest.mark.parametrize("algorithm", IN_PLACE, ids=lambda a: a.name)
-def test_training_in_place_books_every_sample_once(algorithm: Algorithm) -> None:
+def test_training_in_place_books_every_sample_once(algorithm: Algorithm, by_clerk: bool) -> None:
     hub = shared_hub(algorithm)
     session = Session(
         name="worker",
         index=0,
         seed=7,
         options=ElasticOptions(algorithm=algorithm, period=3, ledger_seed=SEED),
-        links=[LocalLink(hub, in_place=True)],
+        links=[LocalLink(hub, in_place=True, by_clerk=by_clerk)],
         leases=BookLeases(256),
         reporter=Recorder(),
         batch_size=8,

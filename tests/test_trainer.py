@@ -148,6 +148,31 @@ def test_an_evaluator_that_fails_costs_its_tests_and_not_the_run(
     assert read_checkpoint(result.checkpoint or "").vector.size > 0
 
 
+def test_an_evaluator_whose_process_goes_is_asked_again(
+    cluster: None, storage: dict[str, Any], tmp_path: Path
+) -> None:
+    deaths = tmp_path / "deaths"
+
+    def loss(outputs: Any, targets: Any) -> Any:
+        import os
+        import signal
+
+        import torch
+
+        if not torch.is_grad_enabled() and (not deaths.exists() or deaths.stat().st_size < 2):
+            with deaths.open("a") as file:
+                file.write("x")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.nn.functional.cross_entropy(outputs, targets)
+
+    result = ElasticTrainer(
+        task=Task(data="digits", loss=loss), config=settings(storage, stop={"samples": 10_000})
+    ).fit(display=Silence())
+    assert deaths.read_text() == "xx"
+    assert result.metrics["test_accuracy"] > 0.5
+    assert "evaluator_failed" not in {e["kind"] for e in RunFolder.open(result.path).read_events()}
+
+
 def test_a_loop_may_pass_over_its_data_as_often_as_it_likes(
     cluster: None, storage: dict[str, Any]
 ) -> None:

@@ -39,8 +39,14 @@ class Edge:
     transport: Transport
     format: WireFormat
 
-    def open(self) -> Link:
-        return open_link(self.hub, self.child, transport=self.transport, wire_format=self.format)
+    def open(self, device: torch.device) -> Link:
+        return open_link(
+            self.hub,
+            self.child,
+            transport=self.transport,
+            wire_format=self.format,
+            device=device,
+        )
 
 
 class BenchmarkWorker(Named):
@@ -122,7 +128,9 @@ class BenchmarkWorker(Named):
 
     def _fasten(self, vector: ParameterVector, edge: Edge, *, period: int) -> None:
         options = ElasticOptions(algorithm=METHODS["easgd"], period=period, wire_format=edge.format)
-        self._tie = Elastic(vector, edge.open(), options, Silent(), name=self._name)
+        self._tie = Elastic(
+            vector, edge.open(vector.flat.device), options, Silent(), name=self._name
+        )
 
 
 def start_benchmark_worker(

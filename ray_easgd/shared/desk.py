@@ -33,7 +33,8 @@ class Meeting:
 
     ``sequence`` counts this life's exchanges, ``version_count`` the hub's pushes, this one
     included; ``staleness`` those of others meanwhile. ``squared_norm`` is ``|d|^2`` of what was
-    applied, ``num_left_out`` the elements that were not. ``took_s`` by the child's watch.
+    applied, ``num_left_out`` the elements that were not, ``missed`` where they are. ``took_s`` by
+    the child's watch.
     """
 
     outcome: Outcome
@@ -43,6 +44,7 @@ class Meeting:
     moving_rate: float = 0.0
     squared_norm: float = 0.0
     num_left_out: int = 0
+    missed: tuple[tuple[int, int], ...] = ()
     took_s: float = 0.0
 
 
@@ -128,16 +130,19 @@ class Desk:
         )
 
     def add(self, d: Vector, *, steps: int, progress: Iterable[Interval] = ()) -> Meeting:
-        """``c <- c + d``. Afterwards ``d`` holds what arrived: zero where nothing did."""
+        """``c <- c + d``, but for what was ``missed``."""
         self._check(d)
         c, signs = self._vector, self._signs
-        return self._meet(
-            lambda start, stop: passes.add(d, c, start, stop, signs), steps, progress, arrived=d
-        )
+        return self._meet(lambda start, stop: passes.add(d, c, start, stop, signs), steps, progress)
 
     def read(self, out: Vector) -> None:
         """Copy ``c``. Valid element by element; the hub's debts (``Hall.add``) are not in it."""
         np.copyto(out, self._vector)
+
+    @property
+    def size(self) -> int:
+        """Elements of ``c``."""
+        return self._board.n
 
     @property
     def moving_rate(self) -> float:
@@ -267,6 +272,7 @@ class Desk:
             moving_rate=rate,
             squared_norm=walk.squared_norm,
             num_left_out=board.n - walk.num_applied,
+            missed=tuple(walk.missed),
         )
 
     def _walk(self, visit: Visit) -> _Walk:
