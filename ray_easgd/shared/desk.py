@@ -82,7 +82,7 @@ class Desk:
         self._stripes = Stripes(segment)
         num = len(self._stripes.bounds)
         first = int(row * _GOLDEN % 1.0 * num)  # far from other rows' first, however many there are
-        self._order = [*range(first, num), *range(first)]
+        self._order = [(k, 1) for k in (*range(first, num), *range(first))]
         self._signs = NO_SIGNS
         if ledger_seed is not None:
             signs = np.random.default_rng(ledger_seed).integers(0, 2, self._board.n, dtype=np.int8)
@@ -138,6 +138,19 @@ class Desk:
     def read(self, out: Vector) -> None:
         """Copy ``c``. Valid element by element; the hub's debts (``Hall.add``) are not in it."""
         np.copyto(out, self._vector)
+
+    def walk_in(self, parts: int) -> None:
+        """Take the stripes in about so many parts, each under one lock; a busy one by its stripes.
+
+        Between two of its calls a thread in the background waits for the interpreter's lock, and
+        the thread that it takes it from waits too.
+        """
+        each, order = -(-len(self._order) // parts), [k for k, _ in self._order]
+        wrap = order.index(0)
+        runs = [order[:wrap], order[wrap:]] if wrap else [order]
+        self._order = [
+            (run[at], len(run[at : at + each])) for run in runs for at in range(0, len(run), each)
+        ]
 
     @property
     def size(self) -> int:
@@ -277,20 +290,21 @@ class Desk:
 
     def _walk(self, visit: Visit) -> _Walk:
         walk = _Walk()
-        busy = [k for k in self._order if not self._visited(k, visit, walk)]
-        busy = [k for k in busy if not self._visited(k, visit, walk)]
+        passed_over = [part for part in self._order if not self._visited(*part, visit, walk)]
+        stripes = [k for first, count in passed_over for k in range(first, first + count)]
+        busy = [k for k in stripes if not self._visited(k, 1, visit, walk)]
         walk.missed += [self._stripes.bounds[k] for k in busy]
         return walk
 
-    def _visited(self, k: int, visit: Visit, walk: _Walk) -> bool:
-        """Whether stripe ``k`` was to be had. None is, after one that was not finite."""
-        if not walk.is_finite or not self._stripes.try_lock(k):
+    def _visited(self, first: int, count: int, visit: Visit, walk: _Walk) -> bool:
+        """Whether these stripes were to be had. None is, after one that was not finite."""
+        if not walk.is_finite or not self._stripes.try_lock(first, count):
             return False
-        start, stop = self._stripes.bounds[k]
+        start, stop = self._stripes.bounds[first][0], self._stripes.bounds[first + count - 1][1]
         try:
             reached, squared_norm, checksum = visit(start, stop)
         finally:
-            self._stripes.unlock(k)
+            self._stripes.unlock(first, count)
         walk.squared_norm += squared_norm
         walk.checksum += checksum
         walk.num_applied += reached - start

@@ -40,21 +40,23 @@ class Stripes:
         self.bounds = [(start, min(start + size, n)) for start in range(0, n, size)]
         """Where each stripe starts and stops."""
         bytes_ = range(len(self.bounds) + segment.board.num_rows)
-        self._take = [_flock(fcntl.F_WRLCK, k) for k in bytes_]
-        self._free = [_flock(fcntl.F_UNLCK, k) for k in bytes_]
+        self._take = [_flock(fcntl.F_WRLCK, k, 1) for k in bytes_]
+        self._free = [_flock(fcntl.F_UNLCK, k, 1) for k in bytes_]
         self._fd = os.open(f"/proc/self/fd/{segment.fd}", os.O_RDWR | os.O_CLOEXEC)
 
-    def try_lock(self, k: int) -> bool:
-        """Lock stripe ``k``; False if another holder has it."""
+    def try_lock(self, k: int, count: int = 1) -> bool:
+        """Lock stripe ``k``, or so many from there on; False if another holder has any."""
         try:
-            fcntl.fcntl(self._fd, _SETLK, self._take[k])
+            take = self._take[k] if count == 1 else _flock(fcntl.F_WRLCK, k, count)
+            fcntl.fcntl(self._fd, _SETLK, take)
         except (BlockingIOError, PermissionError):  # the two ways to say: taken
             return False
         return True
 
-    def unlock(self, k: int) -> None:
-        """Free stripe ``k``."""
-        fcntl.fcntl(self._fd, _SETLK, self._free[k])
+    def unlock(self, k: int, count: int = 1) -> None:
+        """Free stripe ``k``, or so many from there on."""
+        free = self._free[k] if count == 1 else _flock(fcntl.F_UNLCK, k, count)
+        fcntl.fcntl(self._fd, _SETLK, free)
 
     def try_lock_row(self, row: int) -> bool:
         """Lock a child's row; False if another holder has it."""
@@ -71,5 +73,5 @@ class Stripes:
             self._fd = -1
 
 
-def _flock(kind: int, byte: int) -> bytes:
-    return struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0)
+def _flock(kind: int, byte: int, count: int) -> bytes:
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, count, 0)
