@@ -92,13 +92,16 @@ class Evaluator(Named):
         }
 
 
-def start_evaluator(run: str, task: Task, config: Config) -> ActorProxy[Evaluator]:
-    """Start the evaluator's actor. It holds no state that a fresh start would miss."""
+def start_evaluator(run: str, task: Task, config: Config, *, life: int) -> ActorProxy[Evaluator]:
+    """Start the evaluator's actor. It holds no state that the next ``life`` would miss.
+
+    Ray does not restart it: while it does, it uses up a call's tries within moments.
+    """
     return as_actor(
         Evaluator,
-        name=actor_name(run, "evaluator"),
+        name=actor_name(run, "evaluator", life),
         num_cpus=0,
-        max_restarts=5,
+        max_restarts=0,
         max_task_retries=0,
         **placed("evaluator"),
     ).remote(task, config)

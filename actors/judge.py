@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Judgement = tuple[Evaluation, dict[str, Any]]
 
+_MOST_DEATHS = 3
+"""In a row: more is no misfortune, but memory that is too small, for one."""
+
 
 class Judge:
     """Tests the center now and then, at most a share of the time, and once in the end."""
@@ -48,11 +51,12 @@ class Judge:
         self._fetching: list[ObjectRef[Published]] = []
         self._on_evaluation, self._tell = on_evaluation, tell
         self._start = partial(start_evaluator, run, task, config)
+        self._life = 0
         self._handle: ActorProxy[Evaluator] | None = None
         self._under_way: ObjectRef[Judgement] | None = None
         self._after = float("inf")
         self._failed = False
-        self._is_proven = False  # the evaluator's actor, by a test that it made
+        self._deaths = 0  # in a row, without a test in between
 
     def look(self) -> None:
         """Take in a test that is done, begin one that is due. Never waits."""
@@ -93,7 +97,8 @@ class Judge:
     def _evaluator(self) -> ActorProxy[Evaluator]:
         """Started once there is something to test: its imports would hold up the first step."""
         if self._handle is None:
-            self._handle = self._start()
+            self._life += 1
+            self._handle = self._start(life=self._life)
         return self._handle
 
     def _take(self) -> dict[str, Any] | None:
@@ -106,14 +111,14 @@ class Judge:
             if not isinstance(error.cause, ObjectLostError):  # else the center was lost in between
                 self._give_up(error)
             return {}
-        except ActorDiedError as error:  # so often that Ray starts it no more
-            if not self._is_proven:
+        except ActorDiedError as error:
+            self._handle, self._deaths = None, self._deaths + 1
+            if self._deaths >= _MOST_DEATHS:
                 self._give_up(error)
-            self._handle, self._is_proven = None, False
             return None
-        except RayError:
+        except RayError:  # for the moment it cannot be reached
             return None
-        self._is_proven = True
+        self._deaths = 0
         evaluation, beside = judgement
         rest = evaluation.took_s * (1 / self._section.share - 1)
         self._after = time.monotonic() + max(self._section.interval_s, rest)

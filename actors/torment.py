@@ -161,7 +161,12 @@ class Tormentor:
     def _controller_kill(self) -> _Struck:
         pid = self._pid_of(self._controller())
         self._strike(pid, signal.SIGKILL)
-        return "controller", frozenset(), lambda: self._pid_of(self._controller()) not in {0, pid}
+
+        def is_back() -> bool:  # and the driver has told it what it has to know
+            lives = self._pid_of(self._controller()) not in {0, pid}
+            return lives and bool(self._census().centers)
+
+        return "controller", frozenset(), is_back
 
     def _node_loss(self) -> _Struck:
         node = self._nodes.pop(self._chance.randrange(len(self._nodes)))
