@@ -16,7 +16,7 @@ from typing import Any
 import ray
 import torch
 
-from actors.cluster import NAMESPACE, OUR_CLUSTERS
+from actors.cluster import NAMESPACE, OUR_CLUSTERS, num_spares
 from actors.local_nodes import LocalNode, start_node
 from actors.torment import Tormentor
 from actors.trainer import ElasticTrainer, updated
@@ -38,6 +38,10 @@ _STEPS_PER_S = 25.0  # of each worker, at most
 _CORES = 0.7  # that all workers use: with all at work, who comes back would be late for that alone
 _TREE_ONLY = {"aggregator_kill"}
 _NODES_ONLY = {"node_loss", "drain"}
+
+_NOT_TAKEN = {"duplicate", "refused", "gap"}
+"""Answers to a push that was applied before; a successor that has to hear earlier ones first says
+``gap``."""
 
 Tell = Callable[[str], None]
 
@@ -81,7 +85,7 @@ def run_chaos(config: Config, options: ChaosOptions, *, tell: Tell) -> dict[str,
             num_workers=config.fleet.bounds[0] if config.fleet.bounds else 1,
             num_cpus=_cpus_per_node(config),
             stop_s=options.stop_s,
-            has_spares=bool(config.fleet.spares),
+            has_spares=bool(num_spares(config)),
             stops=config.stop.samples is None,
             seed=config.seed,
             tell=tell,
@@ -120,9 +124,7 @@ def _verdict(
     failed = [incident.failed for incident in tormentor.incidents if incident.failed]
     invariants = found_out.invariants | {
         "the_dead_are_refused": not _unexpected("late", tormentor.late, {"refused"}),
-        "doubles_are_dropped": not _unexpected(
-            "doubled", tormentor.doubled, {"duplicate", "refused"}
-        ),
+        "doubles_are_dropped": not _unexpected("doubled", tormentor.doubled, _NOT_TAKEN),
         "everybody_came_back": not failed and sorted(done) == sorted(plan),
         "nobody_waited": not after.who_waited,
         "nothing_is_left_behind": not left,
@@ -134,7 +136,7 @@ def _verdict(
         "findings": [
             *found_out.findings,
             *_unexpected("late", tormentor.late, {"refused"}),
-            *_unexpected("doubled", tormentor.doubled, {"duplicate", "refused"}),
+            *_unexpected("doubled", tormentor.doubled, _NOT_TAKEN),
             *failed,
             *after.who_waited,
             *left,
