@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from actors.center import Center, groups
-from actors.controller import Note
 from actors.glance import glance
 from actors.lifecycle import actor_name, as_actor
+from actors.words import Note
 from ray_easgd.doctor.evidence import ChildLook
 from ray_easgd.errors import HubLost
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from actors.controller import Note
 from actors.evaluator import Evaluation
+from actors.words import Note
 from ray_easgd.display import Display
 from ray_easgd.run_folder import Event, Metric, RunFolder
 

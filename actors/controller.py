@@ -6,9 +6,9 @@ without waiting. It imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import Event, Lock
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from actors.lifecycle import Named, actor_name, as_actor
 from actors.page import Page, start_page
 from actors.placement import placed
 from actors.posts import Hub, Posts, center_name
+from actors.words import Book, Census, Memory, Note, WorkerStatus
 from ray_easgd.leases import LeaseBook
 from ray_easgd.progress import Progress
 from ray_easgd.protocol import Interval
@@ -28,100 +29,10 @@ if TYPE_CHECKING:
 
     from actors.center import Center
     from actors.hub_status import HubStatus
+    from ray_easgd.belongings import Belongings
 
 _ANSWER_S = 1.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerStatus:
-    """One life of a worker at a glance.
-
-    ``first_step_at``: wall clock, seconds since 1970; ``hub``: the aggregator it is under, if any.
-    ``exchange_s``: seconds that its exchanges were under way, in the background or in memory.
-    ``was_asked_to_end``: by its machine, which is about to go.
-    """
-
-    name: str
-    life: int
-    device: str
-    step: int = 0
-    samples: int = 0
-    exchanges: int = 0
-    exchanges_late: int = 0
-    restarts: int = 0
-    bytes_sent: int = 0
-    bytes_received: int = 0
-    exchange_s: float = 0.0
-    steps_per_s: float = 0.0
-    loss: float = float("nan")
-    distance: float = float("nan")
-    staleness: float = float("nan")
-    first_step_at: float | None = None
-    hub: str = ""
-    was_asked_to_end: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Note:
-    """What a worker reports: a number (``value``) or an event (``message``), at a wall time.
-
-    ``user`` marks the numbers of ``session.report``.
-    """
-
-    at: float
-    source: str
-    name: str
-    step: int = 0
-    value: float | None = None
-    message: str = ""
-    user: bool = False
-    details: Mapping[str, object] | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Book:
-    """The lease book at a glance; ``opened`` is False until a worker has asked for data.
-
-    ``remembers`` is False of a controller that died and has not been told what it knew; ``wanted``
-    is how many workers somebody has asked for since the run began, ``stopped`` whether its end.
-    ``held``: leases that somebody has, ``returned``: ranges of the lost that wait for somebody.
-    """
-
-    opened: bool
-    done: bool = False
-    missed: int = 0
-    total: int | None = None
-    num_samples: int = 0
-    batch_size: int = 0
-    held: int = 0
-    returned: int = 0
-    remembers: bool = True
-    wanted: int | None = None
-    stopped: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Census:
-    """Who belongs to a run: the center's shards, aggregators, and the workers that are not gone."""
-
-    centers: tuple[ActorProxy[Center], ...]
-    hubs: tuple[Hub, ...]
-    workers: tuple[WorkerStatus, ...]
-    total_samples: int | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Memory:
-    """What a controller that died is told again, by its driver.
-
-    ``hubs``: where the center and the aggregators are; ``held``: the leases that workers have.
-    """
-
-    hubs: tuple[Hub, ...]
-    workers: tuple[WorkerStatus, ...]
-    book: Book
-    progress: Progress
-    held: Mapping[str, tuple[Interval, ...]]
+_MOST_BEQUESTS = 8  # each as large as a model and its optimizer
 
 
 class Controller(Named):
@@ -151,6 +62,7 @@ class Controller(Named):
         self._notes: list[Note] = []
         self._workers: dict[tuple[str, int], WorkerStatus] = {}
         self._gone: set[tuple[str, int]] = set()
+        self._bequests: deque[Belongings] = deque(maxlen=_MOST_BEQUESTS)
         self._posts = Posts(num_hubs)
         self._epoch = 0  # of the center's state, as its leases follow it
         self._remembers = Event()
@@ -293,6 +205,18 @@ class Controller(Named):
         """The data that the center has, by its newest word."""
         with self._lock:
             return None if self._book is None else self._book.progress.copy()
+
+    @ray.method(concurrency_group="control")
+    def bequeath(self, belongings: Belongings) -> None:
+        """What a worker leaves whose machine is about to go."""
+        self._bequests.append(belongings)
+
+    @ray.method(concurrency_group="control")
+    def inherit(self) -> Belongings | None:
+        """For who comes in its place; each once."""
+        with suppress(IndexError):
+            return self._bequests.popleft()
+        return None
 
     @ray.method(concurrency_group="control")
     def census(self) -> Census:

@@ -16,12 +16,12 @@ from ray import cloudpickle
 from ray.exceptions import RayError
 
 from actors import node_probe
-from actors.controller import Census, WorkerStatus
 from actors.hub_status import HubStatus
 from actors.lifecycle import on
 from actors.placement import answers
 from actors.runs import controller_of
 from actors.tables import nodes, processes_of
+from actors.words import Census, WorkerStatus
 from ray_easgd.doctor.evidence import (
     ChildLook,
     Evidence,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from actors.controller import WorkerStatus
 from actors.lifecycle import end_process
+from actors.words import WorkerStatus
 from actors.worker import Program, Seat, Worker, start_worker
 from ray_easgd.config import Config
 from ray_easgd.errors import EasgdError, FleetLost, TrainingFailedError, WorkerFailed
@@ -242,7 +242,7 @@ class Fleet:
                 place.why = "its node drains" if reason == "drained" else "fewer are wanted"
                 if not self._withdraw(place):
                     place.state = "leaving"
-                    place.handle.end.remote()
+                    place.handle.end.remote(reason == "drained")
             case StartSpare():
                 self._start_spare()
             case GiveUp(reason):

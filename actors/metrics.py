@@ -17,10 +17,10 @@ from ray_easgd.series import SERIES, points
 from ray_easgd.vitals import Child, Recent, Vitals
 
 if TYPE_CHECKING:
-    from actors.controller import WorkerStatus
     from actors.fleet import Fleet
     from actors.hub_status import HubStatus
     from actors.sight import Sight
+    from actors.words import WorkerStatus
     from ray_easgd.config import Config
     from ray_easgd.resumption import Resumption
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import ray
 from ray.exceptions import RayError
 
-from actors.controller import Note, WorkerStatus
+from actors.words import Note, WorkerStatus
 from ray_easgd.protocol import Interval
 from ray_easgd.session import Session
 from ray_easgd.slices import Slices

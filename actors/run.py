@@ -10,7 +10,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from actors.chronicle import Chronicle
 from actors.cluster import gpus_per_worker, num_spares, num_wanted
-from actors.controller import Note, start_controller
+from actors.controller import start_controller
 from actors.draining import DrainWatch
 from actors.evaluator import Evaluation
 from actors.fleet import Fleet, explain
@@ -22,6 +22,7 @@ from actors.lifecycle import end_process
 from actors.metrics import RunMetrics
 from actors.reminder import RESTARTED, remind
 from actors.sight import Sight
+from actors.words import Note
 from actors.worker import Program, Seat
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from actors.controller import Book, WorkerStatus
 from actors.hub_status import HubStatus
+from actors.words import Book, WorkerStatus
 from ray_easgd.display import Progress, WorkerProgress
 from ray_easgd.display.tree import TreeNode
 from ray_easgd.divergence import DivergenceGuard

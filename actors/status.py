@@ -16,7 +16,7 @@ from actors.sight import hub_node, worker_node
 from ray_easgd.display.tree import TreeNode, from_json
 
 if TYPE_CHECKING:
-    from actors.controller import Census
+    from actors.words import Census
 
 _WATCH_EVERY_S = 2.0
 _ANSWER_S = 5.0  # a stopped process keeps nobody who only looks

@@ -17,7 +17,6 @@ import ray
 import torch
 
 from actors.asking import find_in
-from actors.controller import WorkerStatus
 from actors.glance import glance, place_of
 from actors.journaled import journaled, open_journal
 from actors.lifecycle import Named, actor_name, as_actor
@@ -27,6 +26,7 @@ from actors.ports import ControllerReporter, LeaseFeed
 from actors.posts import Hub, center_name
 from actors.process import choose_device, settle_in
 from actors.succession import Holding, holdings, newest
+from actors.words import WorkerStatus
 from ray_easgd.adaptive_period import PeriodGovernor
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
@@ -89,7 +89,7 @@ class Worker(Named):
         self._leases: LeaseFeed | None = None
         self._session: Session | None = None
         self._training: int | None = None  # its thread
-        self._is_asked_to_end = self._is_running = False
+        self._is_asked_to_end = self._is_running = self._hands_over = False
         self._listen_for_sigterm()
 
     def _listen_for_sigterm(self) -> None:
@@ -100,7 +100,7 @@ class Worker(Named):
 
         def end(signum: int, frame: FrameType | None) -> None:
             if self._is_running:
-                self._is_asked_to_end = True
+                self._is_asked_to_end = self._hands_over = True
                 self._ended.set()
             elif callable(before):
                 before(signum, frame)
@@ -123,7 +123,7 @@ class Worker(Named):
     def run(self, seat: Seat) -> WorkerStatus:
         """Train until the data or the run ends; returns the last status."""
         self._ended.clear()
-        self._is_running, self._is_asked_to_end = True, False
+        self._is_running, self._is_asked_to_end, self._hands_over = True, False, False
         device, notice = choose_device()
         reporter = ControllerReporter(seat.controller, seat.name, seat.life, str(device))
         if notice:
@@ -150,12 +150,15 @@ class Worker(Named):
             datasets=seat.program.datasets,
             ended=self._ended,
             traced=seat.traced,
+            inherit=lambda: ray.get(seat.controller.inherit.remote()),
             pacer=Pacer(rate) if (rate := seat.config.fleet.steps_per_s) else None,
         )
         reporter.session = self._session = session
         self._training = threading.get_ident()
         try:
             _train(session, seat)
+            if self._hands_over and session.tie is not None and seat.algorithm.moves_house:
+                ray.get(seat.controller.bequeath.remote(session.tie.belongings()))
             return replace(reporter.flush(), was_asked_to_end=self._is_asked_to_end)
         finally:
             self._is_running, self._session = False, None
@@ -206,8 +209,12 @@ class Worker(Named):
         )
 
     @ray.method(concurrency_group="control")
-    def end(self) -> None:
-        """Ask the loop to end at its next step boundary, with a last exchange."""
+    def end(self, hands_over: bool = False) -> None:
+        """Ask the loop to end at its next step boundary, with a last exchange.
+
+        ``hands_over``: another one will go on in its place.
+        """
+        self._hands_over = hands_over
         self._ended.set()
 
     @ray.method(concurrency_group="watch")

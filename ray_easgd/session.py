@@ -16,8 +16,9 @@ def train_loop(config):
 
 from __future__ import annotations
 
+import io
 import time
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from torch import Tensor, nn
 
 from ray_easgd.adaptive_period import Overheard, PeriodGovernor
 from ray_easgd.algorithms.steps import LocalStep, TorchStep
+from ray_easgd.belongings import Belongings
 from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.errors import BadData
 from ray_easgd.link import Link
@@ -77,7 +79,8 @@ class LeaseSource(Protocol):
 class Session:
     """One worker's run: who it is, and its ports to the hub, the data and the record.
 
-    ``links``: one for each slice of the vector, shard by shard.
+    ``links``: one for each slice of the vector, shard by shard. ``inherit``: asks for what a worker
+    left that had to go.
     """
 
     name: str
@@ -95,7 +98,8 @@ class Session:
     traced: bool = False
     pacer: Pacer | None = None
     governor: PeriodGovernor | None = None
-    tie: Slices | None = None
+    inherit: Callable[[], Belongings | None] = lambda: None
+    tie: SessionElastic | None = None
     samples: int = 0
     _epochs: int = 0
     first_step_at: float | None = None  # wall clock, seconds since 1970
@@ -176,7 +180,12 @@ class SessionElastic(Slices):
     def __init__(
         self, session: Session, vector: ParameterVector, local_step: LocalStep | None
     ) -> None:
-        self._session, governor = session, session.governor
+        self._session, governor, self._local_step = session, session.governor, local_step
+        left = session.inherit() if session.options.algorithm.moves_house else None
+        if left is not None and left.vector.shape != tuple(vector.flat.shape):
+            left = None  # of another tie, in a loop with models of its own choice
+        if left is not None:
+            vector.load_(torch.from_numpy(left.vector))
         super().__init__(
             vector,
             session.links,
@@ -186,8 +195,31 @@ class SessionElastic(Slices):
             name=session.name,
             local_step=local_step,
             data=session,
+            stays=left is not None,
         )
+        if left is not None:
+            self._take_over(left)
         self.settle()
+
+    def belongings(self) -> Belongings:
+        """What another process needs to go on in this one's place."""
+        step = getattr(self._local_step, "state_dict", dict)()  # a user's own may have none
+        return Belongings(
+            owner=self._session.name,
+            vector=self.vector.flat.detach().cpu().numpy(),
+            step=_saved(step),
+            random=_saved(torch.get_rng_state()),
+        )
+
+    def _take_over(self, left: Belongings) -> None:
+        if self._local_step is not None and (state := _loaded(left.step)):
+            self._local_step.load_state_dict(state)
+        torch.set_rng_state(_loaded(left.random))
+        name = self._session.name
+        self._session.reporter.event(
+            "inherited",
+            f"{name} goes on with what {left.owner} left: parameters, optimizer, random numbers",
+        )
 
     def step(self, loss: Tensor | float | None = None) -> None:
         """Call after each optimizer step. Raises RunEnded, which the worker catches, at the end."""
@@ -271,6 +303,16 @@ def split_lease(lease: Interval, batch_size: int) -> list[Interval]:
 def worker_seed(seed: int, index: int, life: int) -> int:
     """Of torch's generator: different in each worker and each life, the same in each run."""
     return hash((seed, index, life)) % (2**63)
+
+
+def _saved(state: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
+
+
+def _loaded(saved: bytes) -> Any:
+    return torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
 
 
 def _as_step(optimizer: Any) -> LocalStep | None:

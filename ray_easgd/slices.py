@@ -53,6 +53,8 @@ def _even(n: int, parts: int) -> list[tuple[int, int]]:
 class Slices:
     """One worker's ties, a link each, over ranges of one vector; ``links`` shard by shard.
 
+    ``stays``: it begins where its vector is, not at the center.
+
     The data behind its steps goes with a push once *every* slice has sent what they did. Where a
     slice's hub then refuses its part, that part alone is lost (``new_life`` says how much).
     """
@@ -68,6 +70,7 @@ class Slices:
         name: str = "worker",
         local_step: LocalStep | None = None,
         data: DataBook | None = None,
+        stays: bool = False,
     ) -> None:
         self.vector = vector
         fragments = len(links) // shards
@@ -84,6 +87,7 @@ class Slices:
                     name=name,
                     local_step=local_step,
                     data=_Page(self._book, k),
+                    stays=stays,
                 )
             )
 

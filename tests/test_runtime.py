@@ -15,8 +15,9 @@ import ray
 import torch
 
 from actors.center import Center
-from actors.controller import Controller, WorkerStatus, start_controller
+from actors.controller import Controller, start_controller
 from actors.lifecycle import end_process
+from actors.words import WorkerStatus
 from actors.worker import Program, Seat, start_worker
 from ray_easgd import session
 from ray_easgd.algorithms import METHODS, Algorithm

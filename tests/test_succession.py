@@ -376,6 +376,8 @@ def test_a_worker_that_is_asked_to_end_says_goodbye_and_is_replaced(
     )
     assert events(result, "worker_lost") == []
     assert result.metrics["num_workers"] == 2
+    (inherited,) = events(result, "inherited")
+    assert "goes on with what worker-0 left" in inherited["message"]
 
 
 def test_a_warm_spare_takes_a_lost_workers_seat_and_a_lost_spare_is_replaced(

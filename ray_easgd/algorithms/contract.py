@@ -171,6 +171,11 @@ class Algorithm:
         free = self.rounds == "none" and self.center_step.additive
         return free and self.exchange.fused_pass != ""
 
+    @property
+    def moves_house(self) -> bool:
+        """Whether another process may go on with a worker's vector: its hub has no copy of it."""
+        return self.rounds == "none" and self.exchange.elastic
+
     def settings(self) -> set[str]:
         """The names that ``having`` takes, besides ``momentum`` of a local step."""
         return {f.name for piece in (self.exchange, self.center_step) for f in _fields(piece)}

@@ -8,7 +8,7 @@ optimizer. All three act on a list of parameters in place, whichever vector they
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -40,6 +40,14 @@ class LocalStep(Protocol):
         """Set the learning rate to ``factor`` times its base."""
         ...
 
+    def state_dict(self) -> dict[str, Any]:
+        """Momentum and moments, for another process to go on with."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with another's."""
+        ...
+
 
 class Sgd:
     """``x <- x - lr (g + weight_decay x)`` (paper, algorithm 1)."""
@@ -68,6 +76,12 @@ class Sgd:
 
     def set_lr(self, factor: float) -> None:
         self.lr = factor * self.base_lr
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to go on with."""
 
     def _pairs(self) -> tuple[list[Tensor], list[Tensor]]:
         """Parameters that have a gradient, and their gradients with the L2 term."""
@@ -116,6 +130,14 @@ class Nesterov(Sgd):
     def reset(self) -> None:
         torch._foreach_zero_(self.velocity)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"velocity": self.velocity}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for mine, other in zip(self.velocity, state["velocity"], strict=True):
+            mine.copy_(other)
+
 
 class TorchStep:
     """Any ``torch.optim`` optimizer as a local step."""
@@ -135,6 +157,12 @@ class TorchStep:
 
     def reset(self) -> None:
         self.optimizer.state.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state)
 
     def set_lr(self, factor: float) -> None:
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
