@@ -196,7 +196,7 @@ class Fleet:
         self._ending = True
         for place in self._places.values():
             if not self._withdraw(place) and interrupt and place.state in _AT_WORK:
-                place.handle.end.remote()
+                place.handle.end.remote("over")
 
     def kill(self) -> None:
         """End every process of the fleet, whatever it is doing."""
@@ -242,7 +242,7 @@ class Fleet:
                 place.why = "its node drains" if reason == "drained" else "fewer are wanted"
                 if not self._withdraw(place):
                     place.state = "leaving"
-                    place.handle.end.remote(reason == "drained")
+                    place.handle.end.remote(reason)
             case StartSpare():
                 self._start_spare()
             case GiveUp(reason):

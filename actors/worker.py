@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Event
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import ray
@@ -209,12 +209,12 @@ class Worker(Named):
         )
 
     @ray.method(concurrency_group="control")
-    def end(self, hands_over: bool = False) -> None:
+    def end(self, reason: Literal["drained", "scaled", "over"]) -> None:
         """Ask the loop to end at its next step boundary, with a last exchange.
 
-        ``hands_over``: another one will go on in its place.
+        Who leaves because of its node hands over what it has.
         """
-        self._hands_over = hands_over
+        self._hands_over = reason == "drained"
         self._ended.set()
 
     @ray.method(concurrency_group="watch")

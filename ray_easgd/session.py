@@ -203,11 +203,11 @@ class SessionElastic(Slices):
 
     def belongings(self) -> Belongings:
         """What another process needs to go on in this one's place."""
-        step = getattr(self._local_step, "state_dict", dict)()  # a user's own may have none
+        state_of: Callable[[], dict[str, Any]] = getattr(self._local_step, "state_dict", dict)
         return Belongings(
             owner=self._session.name,
             vector=self.vector.flat.detach().cpu().numpy(),
-            step=_saved(step),
+            step=_saved(state_of()),  # a user's own step may have none
             random=_saved(torch.get_rng_state()),
         )
 

@@ -12,14 +12,13 @@ import pytest
 from actors.benchmark.namespaces import switched_hosts
 from actors.benchmark.nodes import run_inside, short_folder
 
-pytestmark = [
-    pytest.mark.chaos,
-    pytest.mark.long,
+NEEDS_NAMESPACES = (
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
     pytest.mark.skipif(
         not (shutil.which("ip") and shutil.which("tc")), reason="ip and tc (iproute2) are missing"
     ),
-]
+)
+pytestmark = [pytest.mark.chaos, pytest.mark.long, *NEEDS_NAMESPACES]
 
 ATTENTIVE = {
     "RAY_health_check_initial_delay_ms": "1000",

@@ -202,7 +202,7 @@ def test_a_stopped_worker_changes_nobody_elses_progress(
         assert status.exchanges <= after - before <= status.exchanges + 2, "two were in flight"
     finally:
         os.kill(pid, signal.SIGCONT)
-    ray.get(victim.end.remote())
+    ray.get(victim.end.remote("over"))
     assert ray.get(stopped).step > 0
 
 
