@@ -6,6 +6,7 @@ without waiting. It imports no torch.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _ANSWER_S = 1.0
 _MOST_BEQUESTS = 8  # each as large as a model and its optimizer
+_FRESH_S = 300.0  # who comes later than that begins at the center: it is nearer by then
 
 
 class Controller(Named):
@@ -62,7 +64,7 @@ class Controller(Named):
         self._notes: list[Note] = []
         self._workers: dict[tuple[str, int], WorkerStatus] = {}
         self._gone: set[tuple[str, int]] = set()
-        self._bequests: deque[Belongings] = deque(maxlen=_MOST_BEQUESTS)
+        self._bequests: deque[tuple[float, Belongings]] = deque(maxlen=_MOST_BEQUESTS)
         self._posts = Posts(num_hubs)
         self._epoch = 0  # of the center's state, as its leases follow it
         self._remembers = Event()
@@ -209,13 +211,15 @@ class Controller(Named):
     @ray.method(concurrency_group="control")
     def bequeath(self, belongings: Belongings) -> None:
         """What a worker leaves whose machine is about to go."""
-        self._bequests.append(belongings)
+        self._bequests.append((time.monotonic(), belongings))
 
     @ray.method(concurrency_group="control")
     def inherit(self) -> Belongings | None:
         """For who comes in its place; each once."""
-        with suppress(IndexError):
-            return self._bequests.popleft()
+        while self._bequests:
+            left_at, belongings = self._bequests.popleft()
+            if time.monotonic() - left_at < _FRESH_S:
+                return belongings
         return None
 
     @ray.method(concurrency_group="control")

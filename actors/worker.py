@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Event
 from types import FrameType
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import ray
 import torch
+from ray.exceptions import RayError
 
 from actors.asking import find_in
 from actors.glance import glance, place_of
@@ -158,7 +160,8 @@ class Worker(Named):
         try:
             _train(session, seat)
             if self._hands_over and session.tie is not None and seat.algorithm.moves_house:
-                ray.get(seat.controller.bequeath.remote(session.tie.belongings()))
+                with suppress(RayError):  # no controller: the last exchange is what remains
+                    ray.get(seat.controller.bequeath.remote(session.tie.belongings()))
             return replace(reporter.flush(), was_asked_to_end=self._is_asked_to_end)
         finally:
             self._is_running, self._session = False, None
