@@ -262,6 +262,54 @@ def thesis_tree(
     return _kept(found, study_plots.draw_tree, out, "thesis-tree.json"), as_json
 
 
+@benchmark.command()
+@click.option("--method", default="easgd", show_default=True)
+@click.option(
+    "--period", "periods", type=click.IntRange(1), multiple=True, help="[default: 1, 4, 16, 64]"
+)
+@click.option(
+    "--rate", "rates", type=float, multiple=True, help="[default: 0.03, 0.1, 0.225, 0.35]"
+)
+@click.option("--workers", type=click.IntRange(1), default=4, show_default=True)
+@click.option("--samples", type=count, default="600000", show_default=True, help="Of a run.")
+@click.option("--target", type=click.FloatRange(0.0, 1.0), default=0.85, show_default=True)
+@click.option("--lr", type=float, default=0.05, show_default=True)
+@click.option("--data", default="fashion_mnist", show_default=True)
+@click.option("--model", default="small_cnn", show_default=True)
+@click.option(
+    "--repeats", type=click.IntRange(1), default=5, show_default=True, help="With other seeds."
+)
+@click.option(
+    "--side-by-side", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time."
+)
+@json_option
+def grid(
+    *,
+    as_json: bool,
+    workers: int,
+    samples: int,
+    lr: float,
+    data: str,
+    model: str,
+    periods: tuple[int, ...],
+    rates: tuple[float, ...],
+    **options: Any,
+) -> Ended:
+    """What `plan` recommends against a grid of periods and moving rates, in time to a target.
+
+    Every cell is trained once, the best and the recommended one --repeats times more; their
+    medians are compared. 26 runs of a minute each.
+    """
+    from ray_easgd.peers.workload import Workload
+
+    measure = actors_module("benchmark.grid")
+    work = Workload(
+        data=data, model=model, lr=lr, num_workers=workers, samples=samples, snapshot_s=0.5
+    )
+    options |= {name: given for name, given in (("periods", periods), ("rates", rates)) if given}
+    return measure.run_grid(measure.GridOptions(workload=work, **options), tell=_tell), as_json
+
+
 def _kept(
     found: dict[str, Any],
     draw: Callable[[dict[str, Any], Path], list[str]],

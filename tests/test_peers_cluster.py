@@ -1,4 +1,4 @@
-"""Scene a of the peers on real processes, small: one plain, and ours on a Ray of its own."""
+"""Peers and the grid on real processes, small: one plain, and ours on a Ray of its own."""
 
 from __future__ import annotations
 
@@ -33,3 +33,19 @@ def test_two_contenders_train_the_same_and_are_told_apart(tmp_path: Path) -> Non
     assert rows["one_process"]["samples_per_s"] > 0
     assert [row["runs"] for row in told["medians"]] == [1, 1]
     assert {path.name for path in (tmp_path / "kept").iterdir()} >= {"001-one_process"}
+
+
+def test_a_grid_names_its_best_cell_and_holds_the_recommendation_against_it() -> None:
+    words = ["benchmark", "grid", "--data", "digits", "--model", "mlp", "--workers", "2"]
+    words += ["--samples", "40000", "--target", "0.5", "--period", "16", "--rate", "0.1"]
+    ended = CliRunner().invoke(main, [*words, "--repeats", "1", "--json"], catch_exceptions=False)
+    assert ended.exit_code == 0, ended.output
+    told = json.loads(ended.stdout.splitlines()[-1])
+    assert told["best"] == "period 16 rate 0.1"
+    assert told["recommended"] == "period 4 rate 0.45", "beta 0.9 shared by two"
+    assert [(row["peer"], row["seed"]) for row in told["rows"]] == [
+        (told["best"], 0),
+        (told["best"], 1),
+        (told["recommended"], 1),
+    ]
+    assert told["ratio"] == pytest.approx(told["recommended_s"] / told["best_s"])

@@ -187,6 +187,7 @@ def test_a_learning_rate_that_no_moving_rate_saves_is_said_to_be_that() -> None:
     config = Config.build({"algorithm": {"name": "easgd"}, "optimizer": {"lr": 5.0}})
     found = plan(config, KNOWN)
     assert found["recommended_verdict"] == "unstable"
+    assert found["moving_rate"] == pytest.approx(0.9 / 4), "a weaker tie would be no better"
     assert any("lower optimizer.lr" in reason for reason in found["reasons"])
 
 

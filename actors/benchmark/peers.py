@@ -120,7 +120,7 @@ class _Series:
     ) -> None:
         self._scene, self._options, self._folder, self._tell = scene, options, folder, tell
         self._place, self._number = place, 0
-        self._environment = _environment(options)
+        self._environment = environment_of(options.link if options.scene == "b" else None)
 
     def round(self, contenders: Sequence[Contender], seed: int) -> list[Row]:
         """All of them once, in an order that is turned from seed to seed."""
@@ -175,18 +175,25 @@ class _Series:
             environment=self._environment,
             place=self._place,
         )
-        outcome = trial.run()
-        kept = snapshots_of(outcome, RUN) if is_tested else []
-        found = scores_of(kept, work, self._options.target)
-        return row_of(outcome, found, scene=self._scene.name, target=self._options.target)
+        target = self._options.target if is_tested else None
+        return tested(trial, scene=self._scene.name, target=target)
 
 
-def _environment(options: PeersOptions) -> dict[str, str]:
+def tested(trial: Trial, *, scene: str, target: float | None) -> Row:
+    """Run it, and test what it left; None tests nothing."""
+    outcome = trial.run()
+    kept = snapshots_of(outcome, RUN) if target is not None else []
+    found = scores_of(kept, outcome.order.workload, target or 1.0)
+    return row_of(outcome, found, scene=scene, target=target or 1.0)
+
+
+def environment_of(link: str | None = None) -> dict[str, str]:
+    """Of every contender's processes; ``link``: of that rate, between namespaces."""
     paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
     own = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    if options.scene == "b":
+    if link is not None:
         own |= {"GLOO_SOCKET_IFNAME": WIRE, "TP_SOCKET_IFNAME": WIRE}
-        own |= SLOW_LINES if line_rate(options.link) < _FAST_LINE else {}
+        own |= SLOW_LINES if line_rate(link) < _FAST_LINE else {}
     return dict(os.environ) | _ONE_THREAD | _EQUAL | own
 
 

@@ -39,7 +39,8 @@ class Contender:
 YARDSTICK = Contender(name="no_exchange_pair", program="ray_easgd.peers.alone", on_loss="one")
 
 
-def _ours(name: str, step: str, algorithm: Mapping[str, Any], **options: Any) -> Contender:
+def ours(name: str, step: str, algorithm: Mapping[str, Any], **options: Any) -> Contender:
+    """A method of ours, with the local ``step`` and the keys of ``algorithm``."""
     config = {"algorithm": dict(algorithm), **options.pop("config", {})}
     return Contender(
         name=name,
@@ -86,10 +87,10 @@ CONTENDERS = (
     ),
     _torchft("torchft_local_sgd", "local_sgd"),
     _torchft("torchft_diloco", "diloco"),
-    _ours("easgd", "sgd", {"name": "easgd", "period": 16}, lr=0.1),
-    _ours("eamsgd", "nesterov", {"name": "eamsgd", "period": 16}),
-    _ours("diloco_async", "nesterov", {"name": "diloco_async", "period": 16}),
-    _ours("downpour", "sgd", {"name": "downpour", "period": 16}, lr=0.05),
-    _ours("eamsgd_tree", "nesterov", {"name": "eamsgd"}, config={"topology": {"levels": _LEVELS}}),
+    ours("easgd", "sgd", {"name": "easgd", "period": 16}, lr=0.1),
+    ours("eamsgd", "nesterov", {"name": "eamsgd", "period": 16}),
+    ours("diloco_async", "nesterov", {"name": "diloco_async", "period": 16}),
+    ours("downpour", "sgd", {"name": "downpour", "period": 16}, lr=0.05),
+    ours("eamsgd_tree", "nesterov", {"name": "eamsgd"}, config={"topology": {"levels": _LEVELS}}),
 )
 NAMES = tuple(contender.name for contender in CONTENDERS)

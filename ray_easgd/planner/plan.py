@@ -149,19 +149,21 @@ def _rate(
     if not method.exchange.elastic:
         candidate = _recommended(config, period, levels, config.algorithm.beta)
         return _judged(candidate, setting), None, []
-    beta = config.algorithm.beta or method.beta
-    halvings = 0
-    found = _judged(_recommended(config, period, levels, beta), setting)
-    while found.verdict == "unstable" and halvings < _MOST_HALVINGS:
-        halvings, beta = halvings + 1, beta / 2.0
-        found = _judged(_recommended(config, period, levels, beta), setting)
+    whole = config.algorithm.beta or method.beta
+    betas = [whole / 2**halvings for halvings in range(_MOST_HALVINGS + 1)]
+    judged = [(_judged(_recommended(config, period, levels, b), setting), b) for b in betas]
+    found, beta = next((pair for pair in judged if pair[0].verdict != "unstable"), judged[0])
     rate = moving_rate(beta, levels[0].fan_out if levels else setting.workers)
-    why = [f"moving rate {rate:.3g}: beta = {beta:.3g} shared by who meets there ({found.reason})"]
-    if found.verdict == "unstable":
+    if found.verdict == "unstable":  # a weaker tie would be no better: the steps swing themselves
         lr = config.optimizer.lr or method.lr
-        remedy = f"lower optimizer.lr to {lr / 2:.2g} or less"
-        why = [f"no moving rate helps at lr = {lr:g}: {found.reason}; {remedy}"]
-    elif halvings:
+        problem = (
+            f"moving rate {rate:.3g}: none helps at lr = {lr:g} and this curvature "
+            f"({found.reason}); lower optimizer.lr to {lr / 2:.2g} or less, or trust the loss to "
+            "get flatter where it is too steep, as networks' losses mostly do"
+        )
+        return found, rate, [problem]
+    why = [f"moving rate {rate:.3g}: beta = {beta:.3g} shared by who meets there ({found.reason})"]
+    if beta < whole:
         why.append(f"with more than beta = {beta:.3g} the fleet would not be stable")
     return found, rate, why
 
