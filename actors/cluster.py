@@ -7,7 +7,9 @@ import logging
 import math
 import os
 import socket
+import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -41,19 +43,45 @@ SLOW_LINES = {
 for one direction does not wait behind the bulk of the other. A fast line would starve on it."""
 
 
+_starting: list[Future[None]] = []  # one, while it starts ahead of its driver
+
+
+@contextmanager
+def ahead(config: Config, *, log_to_driver: bool) -> Iterator[None]:
+    """Let a cluster of our own start while the block imports torch: each takes seconds of one core.
+
+    ``connected`` waits for it. Nothing happens where torch is there already, or the cluster.
+    """
+    if "torch" in sys.modules or ray.is_initialized() or _is_elsewhere(config):
+        yield
+        return
+    with ThreadPoolExecutor(1) as starter:
+        _starting.append(starter.submit(_embed, config, log_to_driver=log_to_driver))
+        try:
+            yield
+        finally:
+            _starting.pop().exception()  # who waited for it has heard
+            ray.shutdown()
+
+
+def _is_elsewhere(config: Config) -> bool:
+    return (config.address or ray_address() or "local") != "local"
+
+
 @contextmanager
 def connected(config: Config, *, log_to_driver: bool) -> Iterator[None]:
     """Be connected to a cluster; one that we started ends with the block."""
     address = config.address or ray_address()
     if address and address != "local":
         _check_answers(address)
+    for start in _starting:
+        start.result()
     if ray.is_initialized():
         yield
         return
-    # A question still under way when its actor dies is answered by another path, and aloud.
-    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-    if address and address != "local":
-        _join(address, log_to_driver=log_to_driver)
+    _ignore_unhandled()
+    if _is_elsewhere(config):
+        _join(str(address), log_to_driver=log_to_driver)
     else:
         _embed(config, log_to_driver=log_to_driver)
     try:
@@ -189,6 +217,7 @@ def _embed(config: Config, *, log_to_driver: bool) -> None:
         )
     for name, value in OUR_CLUSTERS.items():
         os.environ.setdefault(name, value)
+    _ignore_unhandled()
     _hush()
     ray.init(
         address="local",
@@ -200,9 +229,19 @@ def _embed(config: Config, *, log_to_driver: bool) -> None:
     )
 
 
+def _ignore_unhandled() -> None:
+    """A question still under way when its actor dies is answered by another path, and aloud."""
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+
+
 def _hush() -> None:
-    """Ray tells of its token whenever somebody connects."""
+    """Ray tells of its token whenever somebody connects, and that it leaves SIGTERM to us."""
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    logging.getLogger("ray._private.worker").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("SIGTERM handler is not set")
 
 
 def _join(address: str, *, log_to_driver: bool) -> Any:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import warnings
+from importlib import import_module
+from threading import Thread
 
 import ray
 import torch
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_LARGEST_BLOCK = 32 << 20  # bytes; more than that it refuses
+_MOST_KEPT = 512 << 20
 
 
 def settle_in() -> None:
@@ -16,6 +23,23 @@ def settle_in() -> None:
     """
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+    _keep_memory()
+    # The compiled loops take two seconds to load: meanwhile others wait, for data or for us.
+    Thread(target=import_module, args=("ray_easgd.shared.hall",), daemon=True).start()
+
+
+def _keep_memory() -> None:
+    """Let freed memory stay in the process, up to half a GiB.
+
+    Each gradient step frees its activations, and by default glibc returns them to the system, to
+    get the same pages anew, zeroed, in the next one: a seventh of a small network's step.
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
+        libc.mallopt(_TRIM_THRESHOLD, _MOST_KEPT)
+    except (OSError, AttributeError):
+        return  # another C library
 
 
 def choose_device() -> tuple[torch.device, str]:

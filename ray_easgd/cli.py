@@ -37,14 +37,20 @@ class _Program(click.Group):
     """Turns our errors into one message and an exit code; nobody reads a traceback of ours."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _told():
             return super().invoke(ctx)
-        except BadInput as error:
-            _fail(f"bad input: {error}", 2)
-        except EasgdError as error:
-            _fail(str(error), 1)
-        except KeyboardInterrupt:
-            _fail("interrupted; every process of the run has been ended", 130)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except BadInput as error:
+        _fail(f"bad input: {error}", 2)
+    except EasgdError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; every process of the run has been ended", 130)
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -82,8 +88,10 @@ def train(words: tuple[str, ...], trace: str | None, force: bool, as_json: bool)
         sys.path.insert(0, "")  # module:function means the user's own, in the folder he is in
     config = Config.load(*split(words))
     signal.signal(signal.SIGTERM, _as_interrupt)  # how a Ray job is asked to stop
-    trainer = actors_module("trainer").ElasticTrainer(config=config)
-    metrics = trainer.fit(began_at=_BEGAN_AT, trace=trace, force=force).metrics
+    ahead = actors_module("cluster").ahead(config, log_to_driver=False)
+    with ahead, _told():  # what is wrong is told before a cluster is up, and goes again
+        trainer = actors_module("trainer").ElasticTrainer(config=config)
+        metrics = trainer.fit(began_at=_BEGAN_AT, trace=trace, force=force).metrics
     _show_result(metrics, as_json)
 
 
@@ -232,7 +240,6 @@ main.add_command(benchmark)
 main.add_command(chaos)
 main.add_command(dashboard)
 main.add_command(doctor)
-main.add_command(dashboard)
 main.add_command(plan)
 main.add_command(reproduce)
 benchmark.result_callback()(lambda ended: _show_result(*ended))

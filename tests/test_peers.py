@@ -17,8 +17,8 @@ from ray_easgd.peers.contenders import CONTENDERS, NAMES, Contender
 from ray_easgd.peers.environments import python_of
 from ray_easgd.peers.page import write_page
 from ray_easgd.peers.rows import Score, empty_row, medians, row_of
-from ray_easgd.peers.scenes import scene_of, slowed
-from ray_easgd.peers.trial import Outcome
+from ray_easgd.peers.scenes import losses, scene_of, slowed
+from ray_easgd.peers.trial import Outcome, Struck
 from ray_easgd.peers.workload import Order, Workload
 
 RATE, BATCH = 100.0, 10  # samples a second of each worker, a step of ten every 0.1 s
@@ -70,8 +70,7 @@ def outcome(lives: Sequence[list[Entry]], **changes: Any) -> Outcome:
         "entries": {"step": [entry for life in lives for entry in life]},
         "began_at": BEGAN,
         "ended_at": BEGAN + 40.0,
-        "struck_at": None,
-        "struck": "",
+        "struck": (),
         "peak_memory_bytes": 2**20,
         "bytes_between": None,
         "reason": None,
@@ -137,7 +136,7 @@ def test_nobody_stalls_where_the_others_train_on() -> None:
         steps("worker-1", 3, 25, 40),
     ]
     alone = Contender(name="p", program="none", on_loss="itself", rolls_back=False)
-    found = row(outcome(lives, contender=alone, struck_at=BEGAN + 20, struck="worker-1"))
+    found = row(outcome(lives, contender=alone, struck=[Struck(at=BEGAN + 20, who="worker-1")]))
     assert found["stall_s"] == pytest.approx(0.1, abs=0.02)
     assert found["rejoin_s"] == pytest.approx(5.0)
     assert found["goodput"] == pytest.approx(75 / 80, rel=0.02)
@@ -149,10 +148,31 @@ def test_steps_that_are_taken_again_are_no_goodput() -> None:
         *(steps(f"worker-{k}", k, 0, 20) for k in range(2)),
         *(steps(f"worker-{k}", k + 9, 28, 40, clock=150) for k in range(2)),
     ]
-    found = row(outcome(lives, struck_at=BEGAN + 20, struck="worker-1"))
+    found = row(outcome(lives, struck=[Struck(at=BEGAN + 20, who="worker-1")]))
     assert found["stall_s"] == pytest.approx(8.0, abs=0.2)
     assert found["rejoin_s"] == pytest.approx(8.0)
     assert found["goodput"] == pytest.approx((15 + 12) / 40, rel=0.03)
+
+
+def test_each_of_several_losses_is_followed_to_the_next() -> None:
+    lives = [
+        *(steps("worker-0", 1, 0, 20), steps("worker-0", 2, 28, 40)),
+        *(steps("worker-1", 3, 0, 10), steps("worker-1", 4, 14, 40)),
+    ]
+    alone = Contender(name="p", program="none", on_loss="itself", rolls_back=False)
+    struck = [Struck(at=BEGAN + 10, who="worker-1"), Struck(at=BEGAN + 20, who="worker-0")]
+    found = row(outcome(lives, contender=alone, struck=struck))
+    assert found["stall_s"] == pytest.approx(0.1, abs=0.02)
+    assert found["rejoin_s"] == pytest.approx((4 + 8) / 2)
+    assert found["goodput"] == pytest.approx((80 - 4 - 8) / 80, rel=0.03)
+
+
+def test_losses_come_once_a_minute_on_average_and_are_the_same_for_all() -> None:
+    strikes = losses(60_000.0, 2)
+    assert len(strikes) == pytest.approx(1000, rel=0.1)
+    assert {strike.rank for strike in strikes} == {0, 1}
+    assert [s.at_s for s in strikes] == sorted(s.at_s for s in strikes)
+    assert losses(60_000.0, 2) == strikes
 
 
 def test_bytes_are_told_by_the_sample() -> None:
@@ -185,7 +205,7 @@ def test_a_page_shows_every_peer(tmp_path: Path) -> None:
 
 def test_a_scene_that_is_not_built_is_refused() -> None:
     with pytest.raises(BadInput, match="not built yet"):
-        scene_of("g", Workload(), seconds=None)
+        scene_of("f", Workload(), seconds=None)
     refused = CliRunner().invoke(main, ["benchmark", "peers", "--scene", "f"])
     assert refused.exit_code == 2
     assert "not built yet" in refused.stderr

@@ -10,13 +10,13 @@ import pytest
 
 from ray_easgd.peers.contenders import Contender, OnLoss
 from ray_easgd.peers.rows import Steps, row_of
-from ray_easgd.peers.trial import OWN_PYTHON, Here, Outcome, Plan, Trial
+from ray_easgd.peers.trial import OWN_PYTHON, Here, Outcome, Plan, Strike, Trial
 from ray_easgd.peers.workload import Workload
 from ray_easgd.processes import is_alive
 
 pytestmark = pytest.mark.chaos
 
-STRIKE = {"seconds": 4.0, "strike_s": 1.0, "limit_s": 60.0}
+LAST = Plan(seconds=4.0, strikes=[Strike(at_s=1.0)], limit_s=60.0)
 
 
 def outcome_of(
@@ -59,8 +59,8 @@ def test_a_window_ends_a_trial_and_all_that_it_has_started(tmp_path: Path) -> No
 
 
 def test_all_go_on_from_the_newest_snapshot_where_one_is_lost(tmp_path: Path) -> None:
-    outcome = outcome_of(tmp_path, Plan(strike="worker", **STRIKE), on_loss="all")
-    assert outcome.struck == "worker-1"
+    outcome = outcome_of(tmp_path, LAST, on_loss="all")
+    assert [struck.who for struck in outcome.struck] == ["worker-1"]
     assert lives(outcome) == {"worker-0": 2, "worker-1": 2}
     assert outcome.order.resume == "weights"
     assert outcome.order.resume_step > 0
@@ -71,7 +71,7 @@ def test_all_go_on_from_the_newest_snapshot_where_one_is_lost(tmp_path: Path) ->
 
 
 def test_the_others_train_on_where_one_is_started_again(tmp_path: Path) -> None:
-    outcome = outcome_of(tmp_path, Plan(strike="worker", **STRIKE), on_loss="one")
+    outcome = outcome_of(tmp_path, LAST, on_loss="one")
     assert lives(outcome) == {"worker-0": 1, "worker-1": 2}
     assert outcome.order.resume is None
 

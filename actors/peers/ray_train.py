@@ -26,7 +26,7 @@ from ray_easgd.peers.record import Record
 from ray_easgd.peers.workload import Order
 
 RUN = "ray-train"
-_FAILURES = 3
+_FAILURES = 100
 _STATE = "state.pt"
 
 

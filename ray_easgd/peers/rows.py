@@ -96,8 +96,8 @@ def row_of(outcome: Outcome, scores: Sequence[Score], *, scene: str, target: flo
         if outcome.bytes_between is not None:
             row["bytes_per_sample"] = outcome.bytes_between / steps.samples(begin, end)
     row |= _learned(outcome, steps, scores, min(firsts.values()), target)
-    if outcome.struck_at is not None:
-        row |= _after_the_strike(outcome, steps, begin, end)
+    if outcome.struck:
+        row |= _after_strikes(outcome, steps, begin, end)
     return row
 
 
@@ -124,26 +124,30 @@ def _learned(
     }
 
 
-def _after_the_strike(outcome: Outcome, steps: Steps, begin: float, end: float) -> Row:
-    """``stall_s``: the longest that a survivor took no step. ``goodput``: what was trained and not
-    lost again, over what the rate before the strike would have made of the same time."""
-    at = outcome.struck_at
-    assert at is not None
-    survivors = [who for who in steps.workers if who != outcome.struck]
-    before = steps.samples(begin, at) / (at - begin)
-    useful = steps.samples(begin, end) - _lost(outcome, steps, at)
-    again = [
-        e.at for e in (*steps.of(outcome.struck), *_coordinators(outcome)) if _is_new(e, at, steps)
-    ]
+def _after_strikes(outcome: Outcome, steps: Steps, begin: float, end: float) -> Row:
+    """``stall_s``: the longest that a survivor took no step until the next strike; ``rejoin_s`` is
+    the median. ``goodput``: what was trained and not lost again, over what the rate before the
+    first strike would have made of the same time."""
+    first = outcome.struck[0].at
+    before = steps.samples(begin, first) / (first - begin)
+    useful = steps.samples(begin, end) - _lost(outcome, steps)
+    ends = [*(struck.at for struck in outcome.struck[1:]), end]
+    stalls, rejoins = [], []
+    for struck, until in zip(outcome.struck, ends, strict=True):
+        survivors = [who for who in steps.workers if who != struck.who]
+        stalls += [_longest_gap(steps.of(who), struck.at, until) for who in survivors]
+        known = (*steps.of(struck.who), *_coordinators(outcome, struck.who))
+        again = [e.at for e in known if _is_new(e, struck.at, steps)]
+        rejoins += [min(again) - struck.at] if again else []
     return {
-        "stall_s": max((_longest_gap(steps.of(who), at, end) for who in survivors), default=None),
-        "rejoin_s": min(again) - at if again else None,
+        "stall_s": max(stalls, default=None),
+        "rejoin_s": statistics.median(rejoins) if rejoins else None,
         "goodput": useful / (before * (end - begin)) if before else None,
     }
 
 
-def _coordinators(outcome: Outcome) -> list[Entry]:
-    if outcome.struck.startswith("worker"):
+def _coordinators(outcome: Outcome, who: str) -> list[Entry]:
+    if who.startswith("worker"):
         return []
     return list(outcome.entries.get("coordinator", ()))
 
@@ -159,16 +163,15 @@ def _longest_gap(entries: Sequence[Entry], since: float, until: float) -> float:
     return max((b - a for a, b in pairwise([*moments, until])), default=until - since)
 
 
-def _lost(outcome: Outcome, steps: Steps, at: float) -> float:
-    """Samples that were trained on before the strike, and not in the weights gone on from."""
+def _lost(outcome: Outcome, steps: Steps) -> float:
+    """Samples that were trained on, and not in the weights that were gone on from."""
     if not outcome.contender.rolls_back:
         return 0.0
     lost = 0.0
     for who in steps.workers:
-        old = [life for (name, _), life in steps.lives.items() if name == who and life[0].at <= at]
-        new = [life for (name, _), life in steps.lives.items() if name == who and life[0].at > at]
-        if old and new:
-            back = old[-1][-1].values["clock"] - new[0][0].values["clock"] + 1
+        lives = [life for (name, _), life in steps.lives.items() if name == who]
+        for old, new in pairwise(sorted(lives, key=lambda life: life[0].at)):
+            back = old[-1].values["clock"] - new[0].values["clock"] + 1
             lost += max(0, back) * outcome.order.workload.batch_size
     return lost
 

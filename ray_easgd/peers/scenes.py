@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ray_easgd.errors import BadInput
-from ray_easgd.peers.trial import Plan, Struck
+from ray_easgd.peers.trial import Plan, Strike
 from ray_easgd.peers.workload import Workload
 
 SCENES = {
@@ -17,11 +20,12 @@ SCENES = {
     "f": "a fleet that grows from 2 to 4",
     "g": "losses by a Poisson schedule",
 }
-_BUILT = "abcde"
+_BUILT = "abcdeg"
 _LARGE = "ray_easgd.peers.large_mlp:large_mlp"
 _SLOWER = 3.0
 _EPOCHS, _EPOCH = 4, 54_000
-_SECONDS = {"b": 60.0, "c": 30.0, "d": 60.0, "e": 60.0}
+_SECONDS = {"b": 60.0, "c": 30.0, "d": 60.0, "e": 60.0, "g": 600.0}
+_BETWEEN_LOSSES_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +52,22 @@ def scene_of(name: str, workload: Workload, *, seconds: float | None) -> Scene:
         return Scene(name=name, workload=replace(workload, samples=samples), plan=plan)
     if name == "b":
         workload = replace(workload, model=_LARGE, snapshot_s=10.0)
-    strikes: dict[str, Struck] = {"d": "worker", "e": "coordinator"}
     window = seconds or _SECONDS[name]
-    plan = Plan(
-        seconds=window,
-        strike=strikes.get(name),
-        strike_s=window / 4,
-        limit_s=window + 180.0,
-    )
+    strikes: dict[str, Sequence[Strike]] = {
+        "d": [Strike(at_s=window / 4)],
+        "e": [Strike(at_s=window / 4, whom="coordinator")],
+        "g": losses(window, workload.num_workers),
+    }
+    plan = Plan(seconds=window, strikes=strikes.get(name, ()), limit_s=window + 180.0)
     return Scene(name=name, workload=replace(workload, samples=None), plan=plan)
+
+
+def losses(window_s: float, num_workers: int) -> list[Strike]:
+    """Of any worker, by a Poisson process of one a minute; the same for everybody."""
+    chance, at_s, found = np.random.default_rng(0), 0.0, []
+    while (at_s := at_s + float(chance.exponential(_BETWEEN_LOSSES_S))) < window_s:
+        found.append(Strike(at_s=at_s, rank=int(chance.integers(num_workers))))
+    return found
 
 
 def slowed(workload: Workload, samples_per_s: float) -> Workload:

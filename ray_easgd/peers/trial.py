@@ -20,27 +20,46 @@ from ray_easgd.peers.contenders import Contender
 from ray_easgd.peers.workload import Order, Workload
 from ray_easgd.processes import family, memory_bytes
 
-Struck = Literal["worker", "coordinator"]
+Whom = Literal["worker", "coordinator"]
 
 _TICK_S = 0.2
 _MEMORY_EVERY_S = 5.0
 _END_WITHIN_S = 30.0
-_MOST_LIVES = 3
+_MORE_LIVES = 2  # than strikes: a group may fall over while it meets again
 _DRIVER = "driver"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strike:
+    """Somebody is killed without warning, ``at_s`` after all have stepped.
+
+    A worker is the ``rank``-th, counted from the last.
+    """
+
+    at_s: float
+    whom: Whom = "worker"
+    rank: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What is done in a trial beside training.
 
-    It ends ``seconds`` after all workers have stepped, or with the workload's samples. ``strike``:
-    whom to kill without warning, ``strike_s`` after all have stepped. ``limit_s``: it is given up.
+    It ends ``seconds`` after all workers have stepped, or with the workload's samples; ``strikes``
+    are in the order of time. ``limit_s``: it is given up.
     """
 
     seconds: float | None = None
-    strike: Struck | None = None
-    strike_s: float = 15.0
+    strikes: Sequence[Strike] = ()
     limit_s: float = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Struck:
+    """Who was killed, by the name of its journal, at that Unix time."""
+
+    at: float
+    who: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +71,7 @@ class Outcome:
     entries: Mapping[str, Sequence[Entry]]
     began_at: float
     ended_at: float
-    struck_at: float | None
-    struck: str
+    struck: Sequence[Struck]
     peak_memory_bytes: int
     bytes_between: int | None
     reason: str | None
@@ -115,14 +133,14 @@ class Trial:
             hosts=place.hosts,
             num_workers=contender.num_workers or workload.num_workers,
             options=contender.options,
-            checkpoints=plan.strike is not None,
+            checkpoints=bool(plan.strikes),
         )
         self._journals = Journals(str(folder / "journals"))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._companions: list[subprocess.Popen[bytes]] = []
         self._stepped_at: float | None = None
-        self._struck_at: float | None = None
-        self._struck, self._peak, self._measure_at = "", 0, 0.0
+        self._struck: list[Struck] = []
+        self._peak, self._measure_at = 0, 0.0
 
     def run(self) -> Outcome:
         """Until it ends, by itself or by its plan."""
@@ -143,7 +161,6 @@ class Trial:
             entries=self._journals.entries,
             began_at=self._order.began_at,
             ended_at=ended_at,
-            struck_at=self._struck_at,
             struck=self._struck,
             peak_memory_bytes=self._peak,
             bytes_between=self._bytes[-1] - self._bytes[0] if self._bytes else None,
@@ -225,16 +242,17 @@ class Trial:
         return since is not None and seconds is not None and time.time() >= since + seconds
 
     def _strike_if_due(self) -> None:
-        if self._plan.strike is None or self._struck_at is not None:
+        since, strikes = self._all_stepped_at(), self._plan.strikes
+        if since is None or len(self._struck) == len(strikes):
             return
-        since = self._all_stepped_at()
-        if since is None or time.time() < since + self._plan.strike_s:
+        strike = strikes[len(self._struck)]
+        if time.time() < since + strike.at_s:
             return
-        last = f"worker-{self._order.num_workers - 1}"
-        self._struck = last if self._plan.strike == "worker" else self._contender.coordinator
-        self._struck_at = time.time()
-        with suppress(ProcessLookupError):
-            os.kill(self._pid_of(self._struck), signal.SIGKILL)
+        rank = self._order.num_workers - 1 - strike.rank
+        who = f"worker-{rank}" if strike.whom == "worker" else self._contender.coordinator
+        self._struck.append(Struck(at=time.time(), who=who))
+        with suppress(ProcessLookupError):  # it may not be back from the last one
+            os.kill(self._pid_of(who), signal.SIGKILL)
 
     def _pid_of(self, who: str) -> int:
         known = [
@@ -247,7 +265,7 @@ class Trial:
 
     def _lost(self, name: str, code: int | None) -> None:
         """A process of it ended badly: what its users would do then."""
-        if self._struck_at is None or self._order.lives >= _MOST_LIVES:
+        if not self._struck or self._order.lives > len(self._struck) + _MORE_LIVES:
             raise Unavailable(
                 self._contender.name, f"{name} ended with code {code}: {self._said(name)}"
             )
