@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -149,6 +150,11 @@ def tree(*, as_json: bool, **options: Any) -> Ended:
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--samples", type=count, help="Of all workers, in scene a.  [default: 216000]")
 @click.option("--seconds", type=click.FloatRange(1.0), help="Of training, in the other scenes.")
+@click.option(
+    "--lr",
+    type=click.FloatRange(0.0, min_open=True),
+    help="Of all whose own the table does not give.  [default: 0.02]",
+)
 @click.option("--data", help="Default: fashion_mnist where RAY_EASGD_DATA is set, else digits.")
 @click.option("--model", help="Default: small_cnn, for the digits mlp.")
 @click.option(
@@ -172,6 +178,7 @@ def peers(
     data: str | None,
     model: str | None,
     samples: int | None,
+    lr: float | None,
     only: tuple[str, ...],
     out: str | None,
     *,
@@ -193,6 +200,7 @@ def peers(
     data = data or ("fashion_mnist" if data_root() else "digits")
     model = model or ("mlp" if data == "digits" else "small_cnn")
     work = Workload(data=data, model=model, samples=samples)
+    work = replace(work, lr=lr) if lr else work
     options |= {"workload": work, "only": only}
     found = measure.run_peers(measure.PeersOptions(**options), tell=_tell)
     return _kept(found, write_page, out, f"peers-{found['scene']}.json"), as_json

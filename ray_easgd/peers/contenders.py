@@ -89,6 +89,12 @@ CONTENDERS = (
     _torchft("torchft_diloco", "diloco"),
     ours("easgd", "sgd", {"name": "easgd", "period": 16}, lr=0.1),
     ours("eamsgd", "nesterov", {"name": "eamsgd", "period": 16}),
+    ours(
+        "eamsgd_int8",
+        "nesterov",
+        {"name": "eamsgd", "period": 16},
+        config={"exchange": {"format": "int8"}},
+    ),
     ours("diloco_async", "nesterov", {"name": "diloco_async", "period": 16}),
     ours("downpour", "sgd", {"name": "downpour", "period": 16}, lr=0.05),
     ours("eamsgd_tree", "nesterov", {"name": "eamsgd"}, config={"topology": {"levels": _LEVELS}}),
