@@ -65,10 +65,11 @@ class Aggregator(Center):
     def __init__(self, post: Post) -> None:
         from actors.hub_slice import HubSlice
         from actors.journaled import open_journal
-        from actors.process import settle_in
+        from actors.process import load_loops, settle_in
         from ray_easgd.wire import warm_up
 
         settle_in()
+        load_loops()
         for wire_format in (post.wire_format, post.tie_options.wire_format):
             warm_up(wire_format)
         self._name, self._parent = post.name, post.parent_name

@@ -50,10 +50,11 @@ class Center(Named):
         wire_format: WireFormat = "float32",
     ) -> None:
         from actors.hub_slice import open_slices
-        from actors.process import settle_in
+        from actors.process import load_loops, settle_in
         from ray_easgd.wire import warm_up
 
         settle_in()
+        load_loops()
         warm_up(wire_format)  # or the children's first exchanges would all be late
         self._open(run, open_slices(options, fragments))
 

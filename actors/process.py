@@ -24,7 +24,13 @@ def settle_in() -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     _keep_memory()
-    # The compiled loops take two seconds to load: meanwhile others wait, for data or for us.
+
+
+def load_loops() -> None:
+    """Load the compiled loops of exchanges in memory, two seconds, before the first child asks.
+
+    Not in a worker: what its loop imports must not meet an import half done.
+    """
     Thread(target=import_module, args=("ray_easgd.shared.hall",), daemon=True).start()
 
 
