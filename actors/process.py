@@ -38,7 +38,7 @@ def _keep_memory() -> None:
     """Let freed memory stay in the process, up to half a GiB.
 
     Each gradient step frees its activations, and by default glibc returns them to the system, to
-    get the same pages anew, zeroed, in the next one: a seventh of a small network's step.
+    get the same pages anew, zeroed, in the next one (docs/benchmarks.md, scene a).
     """
     try:
         libc = ctypes.CDLL(None)

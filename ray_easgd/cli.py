@@ -37,20 +37,14 @@ class _Program(click.Group):
     """Turns our errors into one message and an exit code; nobody reads a traceback of ours."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _told():
+        try:
             return super().invoke(ctx)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except BadInput as error:
-        _fail(f"bad input: {error}", 2)
-    except EasgdError as error:
-        _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; every process of the run has been ended", 130)
+        except BadInput as error:
+            _fail(f"bad input: {error}", 2)
+        except EasgdError as error:
+            _fail(str(error), 1)
+        except KeyboardInterrupt:
+            _fail("interrupted; every process of the run has been ended", 130)
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -88,10 +82,12 @@ def train(words: tuple[str, ...], trace: str | None, force: bool, as_json: bool)
         sys.path.insert(0, "")  # module:function means the user's own, in the folder he is in
     config = Config.load(*split(words))
     signal.signal(signal.SIGTERM, _as_interrupt)  # how a Ray job is asked to stop
-    ahead = actors_module("cluster").ahead(config, log_to_driver=False)
-    with ahead, _told():  # what is wrong is told before a cluster is up, and goes again
-        trainer = actors_module("trainer").ElasticTrainer(config=config)
-        metrics = trainer.fit(began_at=_BEGAN_AT, trace=trace, force=force).metrics
+    with actors_module("cluster").ahead(config, log_to_driver=False):
+        try:
+            trainer = actors_module("trainer").ElasticTrainer(config=config)
+            metrics = trainer.fit(began_at=_BEGAN_AT, trace=trace, force=force).metrics
+        except BadInput as error:  # told at once, not when a cluster is up and gone again
+            _fail(f"bad input: {error}", 2)
     _show_result(metrics, as_json)
 
 
