@@ -82,10 +82,15 @@ def exchange(num: int) -> Callable[[], None]:
 
 
 def run_all(pool: Pool, controller: ActorProxy[Controller], method: str, **keys: Any) -> int:
-    """Every worker of the pool through 30 exchanges; how many there were in all."""
+    """Every worker of the pool through 30 exchanges; how many there were in all.
+
+    One that found a stripe busy the last time exchanges once more, to leave nothing behind.
+    """
     seats = [seat(pool, controller, k, method, **keys) for k in range(len(pool.workers))]
     runs = [w.run.remote(mine) for w, mine in zip(pool.workers, seats, strict=True)]
-    return sum(status.exchanges for status in ray.get(runs))
+    total = sum(status.exchanges for status in ray.get(runs))
+    assert total >= 30 * len(seats)
+    return total
 
 
 def ledger_error(pool: Pool) -> float:
@@ -102,7 +107,7 @@ def test_workers_of_one_node_exchange_in_memory_unless_told_otherwise(
     begin(pool, method)
     total = run_all(pool, controller, method, transport=transport)
     status = ray.get(pool.center.status.remote())
-    assert status.version.count == total >= 120
+    assert status.version.count == total
     assert (status.snapshots == 0) is (transport != "object_store")
     assert status.children == {}
     assert ledger_error(pool) < 1e-6
@@ -116,7 +121,7 @@ def test_coded_exchanges_apply_every_push_once_at_both_ends(
     begin(pool, method)
     keys = {"transport": "object_store", "format": wire_format}
     total = run_all(pool, controller, method, **keys)
-    assert ray.get(pool.center.status.remote()).version.count == total >= 120
+    assert ray.get(pool.center.status.remote()).version.count == total
     if METHODS[method].conserves != "none":
         assert ledger_error(pool) < 1e-6
 
@@ -137,9 +142,9 @@ def test_a_worker_killed_at_its_desk_holds_nobody_up(
         ray.get(lost)
     ray.get(pool.center.lose.remote("worker-9"))
     before = ray.get(pool.center.status.remote()).version.count
-    assert run_all(pool, controller, "easgd") == 120
+    total = run_all(pool, controller, "easgd")
     status = ray.get(pool.center.status.remote())
-    assert status.version.count == before + 120
+    assert status.version.count == before + total
     assert status.children == {}
     assert status.sharing == 0
     assert ledger_error(pool) < 1e-6
