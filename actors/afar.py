@@ -14,10 +14,12 @@ from typing import Any
 from actors import runs
 from actors import status as near
 from actors.cluster import is_url
+from actors.doctor import examine
 from actors.job_server import COMMAND, Job, JobServer
 from actors.runs import CONTROLLER, choose
 from actors.status import RunStatus
 from actors.submission import job_environment
+from ray_easgd.doctor import Diagnosis
 from ray_easgd.environment import ray_address, ray_api_address
 from ray_easgd.errors import BadInput, EasgdError
 from ray_easgd.strict_json import loads
@@ -73,6 +75,14 @@ def stop(run: str | None, address: str | None) -> str:
     if (server := _far(address)) is None:
         return runs.stop(run, address)
     return str(ask(server, "stop", run)["run"])
+
+
+def diagnosis(run: str | None, address: str | None, interval_s: float | None) -> Diagnosis:
+    """What the doctor says of it, also where ``address`` is a URL."""
+    if (server := _far(address)) is None:
+        return Diagnosis.of(examine(run, address, interval_s=interval_s))
+    words = [] if interval_s is None else [f"--interval-s={interval_s}"]
+    return Diagnosis.from_dict(ask(server, "doctor", run, *words))
 
 
 def _far(address: str | None) -> JobServer | None:

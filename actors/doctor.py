@@ -73,7 +73,7 @@ def _refuse_client(address: str | None) -> None:
             "address",
             address,
             "Ray's client protocol does not show a run's processes",
-            "Run the doctor on a node of the cluster with --address=auto, or as a job there.",
+            "Give the address of its dashboard, --address=http://HEAD:8265.",
         )
 
 

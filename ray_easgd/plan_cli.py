@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ray_easgd import strict_json
-
-if TYPE_CHECKING:
-    from ray_easgd.config import Config
-    from ray_easgd.planner.plan import Setting
-
-_DEFAULT_WORKERS = 4
 
 
 @click.command()
@@ -43,12 +37,13 @@ def plan(words: tuple[str, ...], *, as_json: bool, **given: Any) -> None:
     """
     from ray_easgd.config import Config
     from ray_easgd.planner.plan import plan as make_plan
+    from ray_easgd.planner.setting import setting_of
 
     if "" not in sys.path:
         sys.path.insert(0, "")  # module:function means the user's own, in the folder he is in
     path = words[0] if words and "=" not in words[0] else None
     config = Config.load(path, words[1:] if path else words)
-    found = make_plan(config, _setting(config, **given))
+    found = make_plan(config, setting_of(config, **given))
     if as_json:
         click.echo(strict_json.dumps(found))
         return
@@ -57,41 +52,3 @@ def plan(words: tuple[str, ...], *, as_json: bool, **given: Any) -> None:
             click.echo(f"{name:<20} {value}")
     for reason in found["reasons"]:
         click.echo(f"  - {reason}")
-
-
-def _setting(
-    config: Config,
-    *,
-    nodes: int,
-    gbit: float,
-    step_ms: float | None,
-    parameters: float | None,
-    curvature: float | None,
-) -> Setting:
-    """What is given, and for the rest a probe."""
-    from ray_easgd.planner.plan import Setting
-
-    size, step_s, memcpy_s = parameters, step_ms and step_ms / 1e3, None
-    if config.simulator.problem == "quadratic":
-        size, step_s = size or config.simulator.size, step_s or config.simulator.step_s
-        curvature = config.simulator.h if curvature is None else curvature
-    if size is None or step_s is None:
-        from ray_easgd.planner.probe import probe
-
-        found = probe(config)
-        size, step_s = size or found.num_parameters, step_s or found.step_s
-        memcpy_s = found.memcpy_s
-        curvature = found.curvature if curvature is None else curvature
-    bounds = config.fleet.bounds or (_DEFAULT_WORKERS, _DEFAULT_WORKERS)
-    return Setting(
-        num_parameters=int(size),
-        step_s=step_s,
-        memcpy_s=memcpy_s or 4.0 * size / _COPIED_BYTES_PER_S,
-        curvature=curvature,
-        workers=bounds[1],
-        nodes=nodes,
-        gbit=gbit,
-    )
-
-
-_COPIED_BYTES_PER_S = 5e9  # by one core of a small machine, where nothing was measured

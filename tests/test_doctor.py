@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
-from ray_easgd.doctor import Evidence, Finding, diagnose
+from ray_easgd.doctor import Diagnosis, Evidence, Finding, diagnose
 from ray_easgd.doctor.evidence import (
     ChildLook,
     EdgeLook,
@@ -20,7 +21,7 @@ from ray_easgd.doctor.evidence import (
     WorkerLook,
 )
 from ray_easgd.doctor.finding import Cause
-from ray_easgd.doctor_cli import as_lines, as_record
+from ray_easgd.strict_json import dumps
 
 SECONDS = 5.0
 WORKERS = ("worker-0", "worker-1", "worker-2")
@@ -132,8 +133,9 @@ def silent(name: str, state: str, evidence: Evidence) -> Evidence:
 
 def test_nothing_is_wrong_with_a_healthy_run() -> None:
     assert diagnose(HEALTHY) == []
-    assert as_lines(HEALTHY, [])[-1] == "nothing wrong found"
-    assert "worker-0 300, worker-1 300, worker-2 300" in as_lines(HEALTHY, [])[0]
+    lines = Diagnosis.of(HEALTHY).as_lines()
+    assert lines[-1] == "nothing wrong found"
+    assert "worker-0 300, worker-1 300, worker-2 300" in lines[0]
 
 
 def test_a_stopped_worker_is_told_by_its_machine() -> None:
@@ -376,14 +378,15 @@ def test_the_page_has_every_cause() -> None:
 
 
 def test_the_command_prints_cause_evidence_and_what_to_do_next() -> None:
-    evidence = changed("workers", "worker-1", restarts=3)
-    (found,) = diagnose(evidence)
-    lines = as_lines(evidence, [found])
+    diagnosis = Diagnosis.of(changed("workers", "worker-1", restarts=3))
+    (found,) = diagnosis.findings
+    lines = diagnosis.as_lines()
     assert "1. diverging: worker-1" in lines
     assert f"   {found.evidence}" in lines
     assert lines[-1] == f"   Next: {found.remedy}"
-    record = as_record(evidence, [found])
-    assert record["findings"] == [
+    record = diagnosis.as_dict()
+    assert Diagnosis.from_dict(json.loads(dumps(record))) == diagnosis
+    assert list(record["findings"]) == [
         {
             "cause": "diverging",
             "subject": "worker-1",

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from ray_easgd.cli import main
 from ray_easgd.display import Progress, Silence
 from ray_easgd.doctor import Evidence, Finding, diagnose
 from tests.fakes import small_model
-from tests.slow_center import SlowCenter
 
 pytestmark = [
     pytest.mark.cluster,
@@ -106,11 +104,6 @@ class Ward(Silence):
         Path(self.ill + "worker-2").touch()
         self._look("diverging", self._until_restarted("worker-2"))
         Path(self.ill + "worker-2").unlink()
-        ray.get(actor("center").be_slow.remote(1.0))
-        self._look("slow", lambda: min(self._pushes()) > 0.9)
-        ray.get(actor("center").be_slow.remote(0.0))
-        while self._slowest() > 0.5:
-            yield
         end_process(actor("aggregator-1-0"))
         self._look("dead", lambda: True)
         while not self.is_mended:
@@ -148,26 +141,16 @@ class Ward(Silence):
         before = census()[name].restarts
         return lambda: census()[name].restarts > before + 1
 
-    def _slowest(self) -> float:
-        """What the pushes to the center take."""
-        return max(self._pushes())
-
-    def _pushes(self) -> list[float]:
-        asked = [actor(f"aggregator-1-{k}").glance.remote() for k in range(2)]
-        return [edge.push_s for child in ray.get(asked) for edge in child.edges]
-
 
 @pytest.fixture(scope="module")
 def ward(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Ward:
     folder = tmp_path_factory.mktemp("ward")
     ward = Ward(ill=str(folder / "ill-"), enough=folder / "enough")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("actors.center.Center", SlowCenter)
-        ElasticTrainer(
-            loop,
-            train_loop_config={"enough": str(ward.enough), "ill": ward.ill},
-            config={**CONFIG, "run": {"storage": str(folder), "name": RUN}},
-        ).fit(display=ward)
+    ElasticTrainer(
+        loop,
+        train_loop_config={"enough": str(ward.enough), "ill": ward.ill},
+        config={**CONFIG, "run": {"storage": str(folder), "name": RUN}},
+    ).fit(display=ward)
     return ward
 
 
@@ -217,27 +200,7 @@ def test_the_command_says_the_same_as_json(ward: Ward) -> None:
     assert [found["cause"] for found in record["findings"]] == ["no_resources"]
 
 
-def test_a_slow_link_is_named(ward: Ward) -> None:
-    found = only(ward.seen["slow"])
-    assert (found.cause, found.subject) == ("link_slow", "center - all of its children")
-    assert {"aggregator-1-0", "aggregator-1-1"} <= set(
-        re.findall(r"aggregator[-\d]+", found.evidence)
-    )
-    assert "Mbit/s" in found.evidence
-
-
 def test_a_dead_aggregator_is_named(ward: Ward) -> None:
     found = only(ward.seen["dead"])
     assert (found.cause, found.subject) == ("hub_dead", "aggregator-1-0")
     assert "worker-" in found.evidence
-
-
-def test_a_small_dev_shm_is_named(ward: Ward) -> None:
-    """As on a container with Docker's default of 64 MB, where Ray takes its temporary folder."""
-    evidence = ward.seen["healthy"]
-    (node,) = evidence.second.nodes
-    small = replace(node, shm_bytes=64_000_000, store_in="/tmp/ray")
-    second = replace(evidence.second, nodes=(small,))
-    found = only(replace(evidence, second=second))
-    assert (found.cause, found.subject) == ("shm_too_small", f"node {node.address}")
-    assert "64 MB" in found.evidence

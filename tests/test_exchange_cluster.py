@@ -88,7 +88,7 @@ def run_all(pool: Pool, controller: ActorProxy[Controller], method: str, **keys:
     """
     seats = [seat(pool, controller, k, method, **keys) for k in range(len(pool.workers))]
     runs = [w.run.remote(mine) for w, mine in zip(pool.workers, seats, strict=True)]
-    total = sum(status.exchanges for status in ray.get(runs))
+    total: int = sum(status.exchanges for status in ray.get(runs))
     assert total >= 30 * len(seats)
     return total
 

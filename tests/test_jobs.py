@@ -133,6 +133,9 @@ def test_one_run_is_one_job_at_a_time(
         JobServer(None).follow("two.1", until_training)
     tree = answer("status", "two", "--address", there.dashboard)["tree"]
     assert [node["name"] for node in tree] == ["center", "worker-0"]
+    seen = answer("doctor", "two", "--address", there.dashboard, "--interval-s=2")
+    assert (seen["findings"], seen["steps"]["worker-0"] > 0) == ([], True)
+    assert answer("scale", "two", "1", "--address", there.dashboard)["workers"] == 1
     assert answer("stop", "two", "--address", there.dashboard) == {"run": "two"}
     assert answer("logs", "two", "--follow")["state"] == "SUCCEEDED"
     assert "/py_modules_files/" in run("logs", "two").stdout  # where ray_easgd came from

@@ -17,8 +17,10 @@ from ray_easgd.algorithms import METHODS
 from ray_easgd.cli import main
 from ray_easgd.config import Config
 from ray_easgd.errors import BadConfig, Diverged
-from ray_easgd.planner.plan import Setting, check, plan
+from ray_easgd.planner.pace import pace
+from ray_easgd.planner.plan import check, plan
 from ray_easgd.planner.probe import largest_curvature
+from ray_easgd.planner.setting import Setting
 from ray_easgd.planner.stability import stability
 from ray_easgd.simulator.virtual_run import make_simulation
 
@@ -95,6 +97,41 @@ def test_verdicts_agree_with_what_the_simulator_does() -> None:
     assert wrong == []
     assert judged > NUM / 2
     assert unknown <= judged / 10
+
+
+@pytest.mark.parametrize(
+    ("name", "workers", "levels"),
+    [
+        ("easgd", 1, []),
+        ("easgd", 3, []),
+        ("eamsgd", 2, []),
+        ("downpour", 3, []),
+        ("easgd", 4, [{"fan_out": 2, "period": 8}, {"fan_out": 2, "period": 4}]),
+    ],
+)
+def test_the_pace_is_that_of_the_center_down_a_slope(
+    name: str, workers: int, levels: list[dict[str, int]]
+) -> None:
+    """Over one process's, both read from how a flat quadratic shrinks."""
+    lr, h, steps = 0.1, 1e-4, 4000
+    momentum = 0.9 if name == "eamsgd" else 0.0
+    config = Config.build(
+        {
+            "algorithm": {"name": name},
+            "optimizer": {"lr": lr},
+            "topology": {"levels": levels},
+            "fleet": {"workers": workers},
+            "simulator": {"problem": "quadratic", "h": h, "sigma": 0.0},
+        }
+    )
+    simulation = make_simulation(config)
+    simulation.run(steps=1000 * workers)  # until all drift alike
+    before = float(simulation.center.abs().max())
+    simulation.run(steps=steps * workers)
+    shrunk = math.log(before / float(simulation.center.abs().max()))
+    alone = lr * h * steps / (1.0 - momentum)
+    expected = pace(METHODS[name], workers, config.topology.levels)
+    assert shrunk / alone == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from ray_easgd.peers.contenders import ours
 from ray_easgd.peers.rows import Row
 from ray_easgd.peers.trial import OWN_PYTHON, Here, Plan, Trial
 from ray_easgd.peers.workload import Workload
-from ray_easgd.planner.plan import Setting, plan
-from ray_easgd.planner.probe import probe
+from ray_easgd.planner.plan import plan
+from ray_easgd.planner.setting import setting_of
 from ray_easgd.recipe import algorithm_of
 
 Tell = Callable[[str], None]
@@ -63,7 +63,8 @@ def run_grid(options: GridOptions, *, tell: Tell) -> dict[str, Any]:
     Raises EasgdError where no cell reached the target.
     """
     config = _config(options)
-    advice = _advised(config, options)
+    advised = plan(config, setting_of(config))
+    advice = Cell(period=advised["period"], moving_rate=advised["moving_rate"])
     tell(f"grid: recommended is {advice}")
     cells = [Cell(period=p, moving_rate=a) for p, a in product(options.periods, options.rates)]
     with TemporaryDirectory(prefix="easgd-grid-", dir="/tmp") as folder:
@@ -94,22 +95,6 @@ def _config(options: GridOptions) -> Config:
     told: dict[str, Any] = {"data": work.data, "model": work.model, "batch_size": work.batch_size}
     told |= {"algorithm": {"name": options.method}, "fleet": {"workers": work.num_workers}}
     return Config.build(told | {"optimizer": {"lr": work.lr}})
-
-
-def _advised(config: Config, options: GridOptions) -> Cell:
-    """What ``ray-easgd plan`` says of this configuration on this machine."""
-    found = probe(config)
-    advice = plan(
-        config,
-        Setting(
-            num_parameters=found.num_parameters,
-            step_s=found.step_s,
-            memcpy_s=found.memcpy_s,
-            curvature=found.curvature,
-            workers=options.workload.num_workers,
-        ),
-    )
-    return Cell(period=advice["period"], moving_rate=advice["moving_rate"])
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,12 @@ def switched_hosts(number: int) -> Iterator[tuple[Host, ...]]:
                 _remove(host)
 
 
+def cap(host: Host, rate: str) -> None:
+    """From now on what the host sends travels at that rate at most."""
+    bucket = ["tbf", "rate", rate, "burst", "256kb", "latency", "200ms"]
+    _run("tc", "-n", host.namespace, "qdisc", "replace", "dev", WIRE, "root", *bucket)
+
+
 def bytes_received(host: Host) -> int:
     """By its wire, since it is there: headers included, each byte counted where it arrives."""
     command = ["ip", "-n", host.namespace, "-s", "-j", "link", "show", "dev", WIRE]
@@ -126,8 +132,7 @@ def _join(one: Host, other: Host, rate: str) -> None:
     _run("ip", "link", "add", WIRE, *ends)
     for host in (one, other):
         _up(host)
-        bucket = ["tbf", "rate", rate, "burst", "256kb", "latency", "200ms"]
-        _run("tc", "-n", host.namespace, "qdisc", "add", "dev", WIRE, "root", *bucket)
+        cap(host, rate)
 
 
 def _remove(host: Host) -> None:

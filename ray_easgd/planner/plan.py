@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ray_easgd.errors import BadConfig
 from ray_easgd.loop import local_step_name, resolve
 from ray_easgd.moving_rate import moving_rate
+from ray_easgd.planner.pace import pace
 from ray_easgd.planner.stability import Stability, stability
 from ray_easgd.recipe import algorithm_of
 from ray_easgd.sections import LevelSection
@@ -16,6 +17,7 @@ from ray_easgd.topology import levels_per_node
 
 if TYPE_CHECKING:
     from ray_easgd.config import Config
+    from ray_easgd.planner.setting import Setting
 
 _EXCHANGE_SHARE = 0.05  # of a worker's time
 _HUB_SHARE = 0.5  # of the center's, above which pushes queue
@@ -24,30 +26,7 @@ _MOST_PERIOD = 1024
 _SURELY = 1.05  # growth in a cycle that no curvature makes good
 _MOST_HALVINGS = 4  # of beta
 _FEWEST_PERIOD = 4  # below it traffic grows and nothing else: the paper's figure 2
-_MEMCPIES = {"memory": 2.0, "store": 10.4}  # `ray-easgd benchmark exchange`, the README's table
 _STATE_VECTORS = {"sgd": 0, "nesterov": 1, "SGD": 1, "Adam": 2, "AdamW": 2}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What is given: the task's sizes and speed, and the machines.
-
-    ``memcpy_s``: of 4n bytes; ``curvature`` None where nobody knows it; ``gbit``: of a node's line.
-    """
-
-    num_parameters: int
-    step_s: float
-    memcpy_s: float
-    curvature: float | None
-    workers: int
-    nodes: int = 1
-    gbit: float = 10.0
-
-    @property
-    def exchange_s(self) -> float:
-        """Of one exchange for its worker, and for the center."""
-        way = "memory" if self.nodes == 1 else "store"
-        return _MEMCPIES[way] * self.memcpy_s
 
 
 def plan(config: Config, setting: Setting) -> dict[str, Any]:
@@ -78,10 +57,12 @@ def plan(config: Config, setting: Setting) -> dict[str, Any]:
             *why_period,
             *why_rate,
             _why_topology(setting, period, levels),
+            *_why_lr(config, setting, levels),
         ],
         "recommended_verdict": better.verdict,
         "seconds_per_sample": per_sample_s,
         "staleness": own.staleness if math.isfinite(own.staleness) else None,
+        "pace": pace(algorithm_of(config), setting.workers, config.topology.levels),
         "variance_ratio": _variance_ratio(config, setting),
         "curvature": setting.curvature,
         "step_s": setting.step_s,
@@ -186,6 +167,19 @@ def _why_topology(setting: Setting, period: int, levels: tuple[LevelSection, ...
             f"at most {_LINE_SHARE:.0%} of {setting.gbit:g} Gbit/s"
         )
     return "one center: its children are on its node, or too few on any other for a hub between"
+
+
+def _why_lr(config: Config, setting: Setting, levels: tuple[LevelSection, ...]) -> list[str]:
+    method = algorithm_of(config)
+    found, lr = pace(method, setting.workers, levels), config.optimizer.lr or method.lr
+    if found is None or found >= 1.0:
+        return []
+    why = (
+        "learning rate: a hub weighs as much as a worker and takes no steps, so the fleet moves "
+        f"{found:.2f} as fast as one process does at {lr:g}; {lr / found:.2g} makes up for it, if "
+        "the loss bears that"
+    )
+    return [why]
 
 
 def _bytes_per_sample(

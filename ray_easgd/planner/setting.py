@@ -1,0 +1,68 @@
+"""What a plan is made for: sizes and speed of a task, and the machines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ray_easgd.config import Config
+
+_MEMCPIES = {"memory": 2.0, "store": 10.4}  # `ray-easgd benchmark exchange`, the README's table
+_COPIED_BYTES_PER_S = 5e9  # by one core of a small machine, where nothing was measured
+_DEFAULT_WORKERS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is given: the task's sizes and speed, and the machines.
+
+    ``memcpy_s``: of 4n bytes; ``curvature`` None where nobody knows it; ``gbit``: of a node's line.
+    """
+
+    num_parameters: int
+    step_s: float
+    memcpy_s: float
+    curvature: float | None
+    workers: int
+    nodes: int = 1
+    gbit: float = 10.0
+
+    @property
+    def exchange_s(self) -> float:
+        """Of one exchange for its worker, and for the center."""
+        way = "memory" if self.nodes == 1 else "store"
+        return _MEMCPIES[way] * self.memcpy_s
+
+
+def setting_of(
+    config: Config,
+    *,
+    nodes: int = 1,
+    gbit: float = 10.0,
+    step_ms: float | None = None,
+    parameters: float | None = None,
+    curvature: float | None = None,
+) -> Setting:
+    """Of a configuration on such machines: what is given, and for the rest a probe, of seconds."""
+    size, step_s, memcpy_s = parameters, step_ms and step_ms / 1e3, None
+    if config.simulator.problem == "quadratic":
+        size, step_s = size or config.simulator.size, step_s or config.simulator.step_s
+        curvature = config.simulator.h if curvature is None else curvature
+    if size is None or step_s is None:
+        from ray_easgd.planner.probe import probe
+
+        found = probe(config)
+        size, step_s = size or found.num_parameters, step_s or found.step_s
+        memcpy_s = found.memcpy_s
+        curvature = found.curvature if curvature is None else curvature
+    bounds = config.fleet.bounds or (_DEFAULT_WORKERS, _DEFAULT_WORKERS)
+    return Setting(
+        num_parameters=int(size),
+        step_s=step_s,
+        memcpy_s=memcpy_s or 4.0 * size / _COPIED_BYTES_PER_S,
+        curvature=curvature,
+        workers=bounds[1],
+        nodes=nodes,
+        gbit=gbit,
+    )
