@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +16,7 @@ import ray
 
 from actors.lifecycle import on
 from ray_easgd.errors import EasgdError
-from ray_easgd.processes import family
+from ray_easgd.processes import end_family
 
 _TRIES = 3  # `ray start` gives up after 30 seconds, which a busy machine may need
 
@@ -80,11 +78,8 @@ def one_more_node(num_cpus: float, *, labels: Sequence[str] = ()) -> Iterator[Lo
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    for pid in family(process.pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    if process.poll() is None:
+        end_family(process.pid)
     process.wait()
 
 

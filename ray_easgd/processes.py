@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
+import signal
 from pathlib import Path
 
 
@@ -14,6 +17,20 @@ def family(pid: int) -> list[int]:
             with contextlib.suppress(OSError):
                 found += map(int, tasks.read_text().split())
     return found
+
+
+def end_family(pid: int) -> None:
+    """Kill a process and all below it, and wait until they have ended. No harm if it is gone."""
+    ends: list[int] = []
+    for one in family(pid):
+        with contextlib.suppress(ProcessLookupError):
+            ends.append(os.pidfd_open(one))
+            signal.pidfd_send_signal(ends[-1], signal.SIGKILL)
+    for end in ends:
+        ended = select.poll()
+        ended.register(end, select.POLLIN)
+        ended.poll()
+        os.close(end)
 
 
 def is_alive(pid: int) -> bool:

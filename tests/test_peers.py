@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from ray_easgd.cli import main
-from ray_easgd.errors import BadInput, Unavailable
+from ray_easgd.errors import Unavailable
 from ray_easgd.journal import Entry
 from ray_easgd.peers.contenders import CONTENDERS, NAMES, Contender
 from ray_easgd.peers.environments import python_of
 from ray_easgd.peers.page import write_page
 from ray_easgd.peers.rows import Score, empty_row, medians, row_of
-from ray_easgd.peers.scenes import losses, scene_of, slowed
-from ray_easgd.peers.trial import Outcome, Struck
+from ray_easgd.peers.scenes import losses, paced, scene_of
+from ray_easgd.peers.trial import Growth, Outcome, Struck
 from ray_easgd.peers.workload import Order, Workload
 
 RATE, BATCH = 100.0, 10  # samples a second of each worker, a step of ten every 0.1 s
@@ -71,6 +69,7 @@ def outcome(lives: Sequence[list[Entry]], **changes: Any) -> Outcome:
         "began_at": BEGAN,
         "ended_at": BEGAN + 40.0,
         "struck": (),
+        "grown_at": None,
         "peak_memory_bytes": 2**20,
         "bytes_between": None,
         "reason": None,
@@ -203,17 +202,44 @@ def test_a_page_shows_every_peer(tmp_path: Path) -> None:
     assert "&lt;absent&gt;" in text
 
 
-def test_a_scene_that_is_not_built_is_refused() -> None:
-    with pytest.raises(BadInput, match="not built yet"):
-        scene_of("f", Workload(), seconds=None)
-    refused = CliRunner().invoke(main, ["benchmark", "peers", "--scene", "f"])
-    assert refused.exit_code == 2
-    assert "not built yet" in refused.stderr
+def test_a_fleet_that_grows_by_itself_loses_nothing() -> None:
+    """Two more join at 25 s, five after they were asked for; all have stepped by then."""
+    lives = [
+        *(steps(f"worker-{k}", k, 0, 40) for k in range(2)),
+        *(steps(f"worker-{k}", k, 25, 40) for k in range(2, 4)),
+    ]
+    alone = Contender(name="p", program="none", on_loss="itself", rolls_back=False)
+    found = row(outcome(lives, contender=alone, grown_at=BEGAN + 20, order=order_of(4)))
+    assert found["stall_s"] == pytest.approx(0.1, abs=0.02)
+    assert found["rejoin_s"] == pytest.approx(5.0)
+    assert found["goodput"] == pytest.approx((40 + 40 + 2 * 15) / (40 + 80), rel=0.03)
 
 
-def test_the_slow_workers_step_takes_three_times_as_long() -> None:
-    work = slowed(Workload(batch_size=10), samples_per_s=100.0)
-    assert [work.pause_s(rank) for rank in range(2)] == pytest.approx([0.0, 0.2])
+def test_a_fleet_that_starts_again_to_grow_loses_what_it_takes() -> None:
+    """All four begin at 28 s with what there was at 15 s."""
+    lives = [
+        *(steps(f"worker-{k}", k, 0, 20) for k in range(2)),
+        *(steps(f"worker-{k}", k + 9, 28, 40, clock=150) for k in range(4)),
+    ]
+    found = row(outcome(lives, grown_at=BEGAN + 20, order=order_of(4)))
+    assert found["stall_s"] == pytest.approx(8.0, abs=0.2)
+    assert found["rejoin_s"] == pytest.approx(8.0)
+    assert found["goodput"] == pytest.approx((2 * 15 + 4 * 12) / (40 + 80), rel=0.03)
+
+
+def order_of(num_workers: int) -> Order:
+    """Of a fleet that began with two."""
+    work = Workload(batch_size=BATCH)
+    return Order(workload=work, folder="", began_at=BEGAN, port=0, num_workers=num_workers)
+
+
+def test_a_scene_sets_its_workers_pace_by_the_pair() -> None:
+    work = Workload(batch_size=10)
+    pauses = {name: paced(name, work, 100.0).pauses_s for name in "acf"}
+    assert pauses["a"] == work.pauses_s
+    assert pauses["c"] == pytest.approx((0.0, 0.2))
+    assert pauses["f"] == pytest.approx((0.2,))
+    assert scene_of("f", work, seconds=None).plan.growth == Growth(at_s=30.0, to=4)
 
 
 def test_all_contenders_have_names_of_their_own_and_the_same_period() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ray_easgd.peers.contenders import Contender, OnLoss
+from ray_easgd.peers.contenders import Contender, OnGrowth, OnLoss
 from ray_easgd.peers.rows import Steps, row_of
-from ray_easgd.peers.trial import OWN_PYTHON, Here, Outcome, Plan, Strike, Trial
+from ray_easgd.peers.trial import OWN_PYTHON, Growth, Here, Outcome, Plan, Strike, Trial
 from ray_easgd.peers.workload import Workload
 from ray_easgd.processes import is_alive
 
@@ -20,10 +20,20 @@ LAST = Plan(seconds=4.0, strikes=[Strike(at_s=1.0)], limit_s=60.0)
 
 
 def outcome_of(
-    folder: Path, plan: Plan, *, on_loss: OnLoss = "all", samples: int | None = None, **options: Any
+    folder: Path,
+    plan: Plan,
+    *,
+    on_loss: OnLoss = "all",
+    on_growth: OnGrowth = "all",
+    samples: int | None = None,
+    **options: Any,
 ) -> Outcome:
     contender = Contender(
-        name="fake", program="tests.peers_program", on_loss=on_loss, options=options
+        name="fake",
+        program="tests.peers_program",
+        on_loss=on_loss,
+        on_growth=on_growth,
+        options=options,
     )
     root = str(Path(__file__).parents[1])
     return Trial(
@@ -74,6 +84,17 @@ def test_the_others_train_on_where_one_is_started_again(tmp_path: Path) -> None:
     outcome = outcome_of(tmp_path, LAST, on_loss="one")
     assert lives(outcome) == {"worker-0": 1, "worker-1": 2}
     assert outcome.order.resume is None
+
+
+@pytest.mark.parametrize("on_growth", ["all", "more"])
+def test_more_workers_come_in_mid_trial(tmp_path: Path, on_growth: OnGrowth) -> None:
+    plan = Plan(seconds=4.0, growth=Growth(at_s=1.0, to=3), limit_s=60.0)
+    outcome = outcome_of(tmp_path, plan, on_growth=on_growth)
+    of_the_first = 2 if on_growth == "all" else 1
+    assert lives(outcome) == {"worker-0": of_the_first, "worker-1": of_the_first, "worker-2": 1}
+    row = row_of(outcome, [], scene="f", target=1.0)
+    assert row["rejoin_s"] > 0
+    assert 0 < row["goodput"] < 1
 
 
 def test_who_falls_over_undisturbed_has_a_reason_with_its_last_words(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from ray_easgd.peers.contenders import CONTENDERS, YARDSTICK, Contender
 from ray_easgd.peers.environments import python_of
 from ray_easgd.peers.evaluation import scores_of, snapshots_of
 from ray_easgd.peers.rows import Row, empty_row, medians, row_of
-from ray_easgd.peers.scenes import Scene, scene_of, slowed
+from ray_easgd.peers.scenes import PACED, Scene, paced, scene_of
 from ray_easgd.peers.trial import OWN_PYTHON, Here, Place, Plan, Trial
 from ray_easgd.peers.workload import Workload
 
@@ -57,10 +57,9 @@ def run_peers(options: PeersOptions, *, tell: Tell) -> dict[str, Any]:
     One that cannot take part has a row that says why.
     """
     scene = scene_of(options.scene, options.workload, seconds=options.seconds)
-    if scene.name == "c" and not options.pair_s:
-        raise BadInput(
-            "--pair-s", 0, "scene c takes the slow step from the pair's pace", "Take 5 or more."
-        )
+    if scene.name in PACED and not options.pair_s:
+        problem = f"scene {scene.name} takes the slow step from the pair's pace"
+        raise BadInput("--pair-s", 0, problem, "Take 5 or more.")
     chosen = [c for c in CONTENDERS if not options.only or c.name in options.only]
     with _folder(options.keep) as folder, _place(options) as place:
         series = _Series(scene, options, folder, place, tell)
@@ -129,8 +128,8 @@ class _Series:
         before = self._pair(seed)
         for contender in (*contenders[turn:], *contenders[:turn]):
             work = replace(self._scene.workload, seed=seed)
-            if self._scene.name == "c":
-                work = slowed(work, before / work.num_workers)
+            if self._scene.name in PACED:
+                work = paced(self._scene.name, work, before / work.num_workers)
             row = self._trial(contender, work, self._scene.plan)
             after = self._pair(seed)
             pair = (before + after) / 2

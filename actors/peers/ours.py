@@ -22,14 +22,20 @@ RUN = "ours"
 
 
 class Watch(Silence):
-    """Writes down which process the center is."""
+    """Writes down which process the center is, and lets the fleet grow when that is told."""
 
     def __init__(self, order: Order) -> None:
         self._folder, self._known = f"{order.folder}/journals", 0
+        self._order, self._has_grown = order, False
 
     def update(self, progress: Progress) -> None:
         if progress.phase != "training":
             return
+        if self._order.grows_to and not self._has_grown and self._order.growth.exists():
+            from actors.runs import scale
+
+            scale(RUN, self._order.grows_to, None)
+            self._has_grown = True
         from ray._private.state import actors as actor_table  # the one that tells process ids
 
         for row in actor_table().values():
@@ -54,6 +60,7 @@ def main() -> None:
             "fleet": {
                 "workers": order.num_workers,
                 "gpus_per_worker": 0,
+                "cpus_per_worker": order.num_workers / (order.grows_to or order.num_workers),
                 "spares": 1 if order.checkpoints else 0,  # where losses are expected
             },
             "stop": stop,

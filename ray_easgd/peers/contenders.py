@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 OnLoss = Literal["all", "one", "itself"]
+OnGrowth = Literal["all", "more", "itself"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,8 @@ class Contender:
     ``environment``: what it needs beside our own packages, by its constraints file.
     ``on_loss`` of a process, who is started again by what its users do: ``all`` from the newest
     snapshot, the lost ``one`` from nothing, or it sees to it ``itself``.
+    ``on_growth``, the same of workers to come: ``all`` again from the newest snapshot, so many
+    ``more`` beside those who are there, or it sees to it ``itself``.
     ``rolls_back``: what was trained since a checkpoint is lost with a worker.
     ``coordinator``: the process that the others hang on, by the name of its journal.
     """
@@ -32,6 +35,7 @@ class Contender:
     companions: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     on_loss: OnLoss = "all"
+    on_growth: OnGrowth = "all"
     rolls_back: bool = True
     coordinator: str = "worker-0"
 
@@ -48,6 +52,7 @@ def ours(name: str, step: str, algorithm: Mapping[str, Any], **options: Any) -> 
         has_driver=True,
         options={"step": step, "config": config, **options},
         on_loss="itself",
+        on_growth="itself",
         rolls_back=False,
         coordinator="coordinator",
     )
@@ -61,6 +66,7 @@ def _torchft(name: str, method: str) -> Contender:
         companions=("ray_easgd.peers.lighthouse",),
         options={"method": method},
         on_loss="one",
+        on_growth="more",
         rolls_back=False,
         coordinator="coordinator",
     )

@@ -84,7 +84,7 @@ def row_of(outcome: Outcome, scores: Sequence[Score], *, scene: str, target: flo
     }
     if not steps.lives:
         return row | {"reason": outcome.reason or "nobody took a step"}
-    firsts = {who: steps.of(who)[0].at for who in steps.workers}
+    firsts = {who: steps.of(who)[0].at for who in steps.workers if who in _crew(outcome)}
     begin, end = max(firsts.values()), _end_of(outcome, steps)
     row["first_step_s"] = min(firsts.values()) - outcome.began_at
     row["all_stepped_s"] = begin - outcome.began_at
@@ -98,7 +98,16 @@ def row_of(outcome: Outcome, scores: Sequence[Score], *, scene: str, target: flo
     row |= _learned(outcome, steps, scores, min(firsts.values()), target)
     if outcome.struck:
         row |= _after_strikes(outcome, steps, begin, end)
+    if outcome.grown_at is not None:
+        row |= _after_growth(outcome, steps, begin, end)
     return row
+
+
+def _crew(outcome: Outcome) -> set[str]:
+    """Who was there from the beginning."""
+    grown = outcome.grown_at is not None
+    number = outcome.order.workload.num_workers if grown else outcome.order.num_workers
+    return {f"worker-{rank}" for rank in range(number)}
 
 
 def _end_of(outcome: Outcome, steps: Steps) -> float:
@@ -143,6 +152,24 @@ def _after_strikes(outcome: Outcome, steps: Steps, begin: float, end: float) -> 
         "stall_s": max(stalls, default=None),
         "rejoin_s": statistics.median(rejoins) if rejoins else None,
         "goodput": useful / (before * (end - begin)) if before else None,
+    }
+
+
+def _after_growth(outcome: Outcome, steps: Steps, begin: float, end: float) -> Row:
+    """``stall_s``: the longest that one of the crew took no step; ``rejoin_s``: until all who were
+    wanted have stepped. ``goodput``: what was trained and not lost again, over what the rate before
+    would have made, and as many times more from the growth on as there are more workers."""
+    at, crew = outcome.grown_at or begin, _crew(outcome)
+    before = steps.samples(begin, at) / (at - begin)
+    more = outcome.order.num_workers / len(crew)
+    useful = steps.samples(begin, end) - _lost(outcome, steps)
+    after = [[e.at for e in steps.of(who) if e.at > at] for who in steps.workers]
+    all_step = [min(moments) for moments in after if moments]
+    is_whole = len(all_step) == outcome.order.num_workers
+    return {
+        "stall_s": max(_longest_gap(steps.of(who), at, end) for who in crew),
+        "rejoin_s": max(all_step) - at if is_whole else None,
+        "goodput": useful / (before * (at - begin + more * (end - at))) if before else None,
     }
 
 

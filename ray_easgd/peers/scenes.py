@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ray_easgd.errors import BadInput
-from ray_easgd.peers.trial import Plan, Strike
+from ray_easgd.peers.trial import Growth, Plan, Strike
 from ray_easgd.peers.workload import Workload
 
 SCENES = {
@@ -20,11 +19,11 @@ SCENES = {
     "f": "a fleet that grows from 2 to 4",
     "g": "losses by a Poisson schedule",
 }
-_BUILT = "abcdeg"
 _LARGE = "ray_easgd.peers.large_mlp:large_mlp"
 _SLOWER = 3.0
+_GROWS_TO = 4
 _EPOCHS, _EPOCH = 4, 54_000
-_SECONDS = {"b": 60.0, "c": 30.0, "d": 60.0, "e": 60.0, "g": 600.0}
+_SECONDS = {"b": 60.0, "c": 30.0, "d": 60.0, "e": 60.0, "f": 120.0, "g": 600.0}
 _BETWEEN_LOSSES_S = 60.0
 
 
@@ -38,14 +37,7 @@ class Scene:
 
 
 def scene_of(name: str, workload: Workload, *, seconds: float | None) -> Scene:
-    """BadInput for one that is not built."""
-    if name not in _BUILT:
-        raise BadInput(
-            "--scene",
-            name,
-            f"the scene '{SCENES[name]}' is not built yet",
-            f"Take one of {', '.join(_BUILT)}.",
-        )
+    """That scene, on this workload; ``seconds`` instead of its own window."""
     if name == "a":
         samples = workload.samples or _EPOCHS * _EPOCH
         plan = Plan(seconds=seconds)
@@ -58,7 +50,12 @@ def scene_of(name: str, workload: Workload, *, seconds: float | None) -> Scene:
         "e": [Strike(at_s=window / 4, whom="coordinator")],
         "g": losses(window, workload.num_workers),
     }
-    plan = Plan(seconds=window, strikes=strikes.get(name, ()), limit_s=window + 180.0)
+    plan = Plan(
+        seconds=window,
+        strikes=strikes.get(name, ()),
+        growth=Growth(at_s=window / 4, to=_GROWS_TO) if name == "f" else None,
+        limit_s=window + 180.0,
+    )
     return Scene(name=name, workload=replace(workload, samples=None), plan=plan)
 
 
@@ -70,7 +67,17 @@ def losses(window_s: float, num_workers: int) -> list[Strike]:
     return found
 
 
-def slowed(workload: Workload, samples_per_s: float) -> Workload:
-    """Its last worker takes three times as long for a step as one of that rate does."""
-    step_s = workload.batch_size / samples_per_s
-    return replace(workload, pauses_s=(0.0, (_SLOWER - 1.0) * step_s))
+def paced(scene: str, workload: Workload, samples_per_s: float) -> Workload:
+    """As the scene wants it, where one worker alone takes so many samples a second.
+
+    In c the last worker takes three times as long for a step. In f each does: so 4 of them fit
+    where 2 are.
+    """
+    pause_s = (_SLOWER - 1.0) * workload.batch_size / samples_per_s
+    if scene == "c":
+        return replace(workload, pauses_s=(0.0, pause_s))
+    return replace(workload, pauses_s=(pause_s,)) if scene == "f" else workload
+
+
+PACED = "cf"
+"""The scenes that need to know the pair's pace."""

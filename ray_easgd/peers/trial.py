@@ -18,7 +18,7 @@ from ray_easgd.errors import Unavailable
 from ray_easgd.journal import Entry, Journals
 from ray_easgd.peers.contenders import Contender
 from ray_easgd.peers.workload import Order, Workload
-from ray_easgd.processes import family, memory_bytes
+from ray_easgd.processes import end_family, family, memory_bytes
 
 Whom = Literal["worker", "coordinator"]
 
@@ -42,6 +42,14 @@ class Strike:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Growth:
+    """So many workers are wanted, ``at_s`` after all have stepped."""
+
+    at_s: float
+    to: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What is done in a trial beside training.
 
@@ -51,6 +59,7 @@ class Plan:
 
     seconds: float | None = None
     strikes: Sequence[Strike] = ()
+    growth: Growth | None = None
     limit_s: float = 300.0
 
 
@@ -72,6 +81,7 @@ class Outcome:
     began_at: float
     ended_at: float
     struck: Sequence[Struck]
+    grown_at: float | None
     peak_memory_bytes: int
     bytes_between: int | None
     reason: str | None
@@ -122,6 +132,8 @@ class Trial:
     ) -> None:
         self._place = place
         self._bytes: list[int] = []
+        if contender.num_workers is not None:
+            plan = replace(plan, growth=None)  # so many it is
         self._contender, self._plan, self._folder = contender, plan, folder
         self._python, self._environment = str(python), dict(environment)
         self._order = Order(
@@ -133,13 +145,15 @@ class Trial:
             hosts=place.hosts,
             num_workers=contender.num_workers or workload.num_workers,
             options=contender.options,
-            checkpoints=bool(plan.strikes),
+            checkpoints=bool(plan.strikes or plan.growth),
+            grows_to=plan.growth.to if plan.growth else None,
         )
         self._journals = Journals(str(folder / "journals"))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._companions: list[subprocess.Popen[bytes]] = []
         self._stepped_at: float | None = None
         self._struck: list[Struck] = []
+        self._grown_at: float | None = None
         self._peak, self._measure_at = 0, 0.0
 
     def run(self) -> Outcome:
@@ -162,6 +176,7 @@ class Trial:
             began_at=self._order.began_at,
             ended_at=ended_at,
             struck=self._struck,
+            grown_at=self._grown_at,
             peak_memory_bytes=self._peak,
             bytes_between=self._bytes[-1] - self._bytes[0] if self._bytes else None,
             reason=reason,
@@ -211,6 +226,7 @@ class Trial:
             if not self._bytes and self._all_stepped_at() is not None:
                 self._count_bytes()
             self._strike_if_due()
+            self._grow_if_due()
             ended = {name: p.poll() for name, p in self._processes.items()}
             for name in [name for name, code in ended.items() if code == 0]:
                 del self._processes[name]
@@ -254,6 +270,23 @@ class Trial:
         with suppress(ProcessLookupError):  # it may not be back from the last one
             os.kill(self._pid_of(who), signal.SIGKILL)
 
+    def _grow_if_due(self) -> None:
+        since, growth = self._all_stepped_at(), self._plan.growth
+        if since is None or growth is None or self._grown_at is not None:
+            return
+        if time.time() < since + growth.at_s:
+            return
+        self._grown_at, before = time.time(), self._seats()
+        self._order = replace(self._order, num_workers=growth.to)
+        if self._contender.on_growth == "itself":
+            self._order.growth.touch()
+        elif self._contender.on_growth == "all":
+            self._all_again()
+        else:
+            path = self._write_order()
+            for seat in self._seats()[len(before) :]:
+                self._seat(seat, path)
+
     def _pid_of(self, who: str) -> int:
         known = [
             e for kind in ("ready", "coordinator") for e in self._journals.entries.get(kind, ())
@@ -269,14 +302,26 @@ class Trial:
             raise Unavailable(
                 self._contender.name, f"{name} ended with code {code}: {self._said(name)}"
             )
-        self._order = replace(self._order, lives=self._order.lives + 1)
         if self._contender.on_loss == "all":
-            for other in self._processes.values():
-                _kill(other)
-            path, step = self._newest_snapshot()
-            self._order = replace(self._order, port=free_port(), resume=path, resume_step=step)
+            self._all_again()
+            return
+        self._order = replace(self._order, lives=self._order.lives + 1)
+        self._seat(name, self._write_order())
+
+    def _all_again(self) -> None:
+        """From the newest snapshot, in a group of its own."""
+        for process in self._processes.values():
+            _kill(process)
+        path, step = self._newest_snapshot()
+        self._order = replace(
+            self._order,
+            lives=self._order.lives + 1,
+            port=free_port(),
+            resume=path,
+            resume_step=step,
+        )
         order = self._write_order()
-        for seat in [name] if self._contender.on_loss != "all" else self._seats():
+        for seat in self._seats():
             self._seat(seat, order)
 
     def _newest_snapshot(self) -> tuple[str | None, int]:
@@ -310,9 +355,7 @@ class Trial:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        for pid in family(process.pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        end_family(process.pid)
     process.wait()
 
 

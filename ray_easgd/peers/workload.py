@@ -78,6 +78,7 @@ class Order:
     ``began_at``: Unix time of the command. ``port`` is free, for whoever hosts a rendezvous at
     ``host``. ``hosts``: the namespaces that workers are in, where they are apart, and the address
     of each. ``resume``: a snapshot to go on from, and the steps that each worker had taken.
+    ``grows_to``: so many workers it will be, once the file ``growth`` is there.
     """
 
     workload: Workload
@@ -91,7 +92,13 @@ class Order:
     resume_step: int = 0
     lives: int = 1
     checkpoints: bool = False
+    grows_to: int | None = None
     hosts: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def growth(self) -> Path:
+        """The file that tells who sees to it himself that more workers are wanted."""
+        return Path(self.folder, "growth")
 
     def address(self, rank: int) -> str:
         """Where that worker is."""
