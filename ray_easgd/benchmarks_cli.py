@@ -72,7 +72,8 @@ def exchange(link: str | None, *, as_json: bool, **choice: Any) -> Ended:
 
     p50_ms and p99_ms are how long one worker waits for an exchange. memcpy_ratio is the wall time
     per exchange of all workers together over one memcpy of 4n bytes. allreduce_ratio is the
-    median gloo all-reduce at as many processes (at least 2) over p50_ms.
+    median gloo all-reduce at as many processes (at least 2) over p50_ms. bare_ray_ratio is
+    memcpy_ratio of two plain Ray actors that pass the same arrays, without anything of ours.
     """
     cases, measure = actors_module("benchmark.cases"), actors_module("benchmark.exchange")
     rows = measure.run_exchange(cases.Choice(**choice), link=link, tell=_tell)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.cluster
 ROW = {
     *{"transport", "format", "n", "workers", "p50_ms", "p99_ms", "exchanges_per_s"},
     *{"memcpy_ratio", "allreduce_ratio", "ping_p50_ms", "store_growth_bytes"},
-    *{"line_share", "step_rate_ratio"},
+    *{"bare_ray_ratio", "bare_ray_ping_p50_ms", "line_share", "step_rate_ratio"},
 }
 
 
@@ -65,6 +65,7 @@ def test_a_row_agrees_with_itself(stage: Stage, transport: str, workers: int) ->
     assert row["allreduce_ratio"] == pytest.approx(500 / row["p50_ms"])
     assert row["ping_p50_ms"] > 0
     assert (row["store_growth_bytes"] is None) == (transport == "shared_memory")
+    assert (row["bare_ray_ratio"] is None) == (transport == "shared_memory")
     assert row["line_share"] is row["step_rate_ratio"] is None
 
 

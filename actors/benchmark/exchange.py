@@ -12,6 +12,8 @@ warm up, over the time in which all of them were exchanging:
   *one worker* waits for the one and for the other, at the same number of processes. An
   all-reduce of one process is nothing, so one worker is compared with 2 processes. None over a
   link: its processes are on one machine.
+- ``bare_ray_ratio``, ``bare_ray_ping_p50_ms``: the same two of Ray alone (``bare``), with as many
+  workers, right after the row; float32 through the object store on one machine only.
 - ``ping_p50_ms``: round trip of a control call to the center while the exchanges go on.
 - ``store_growth_bytes``: object store in use after all exchanges of the row less what was in use
   after the first tenth, nothing under way at either moment.
@@ -32,10 +34,18 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from actors.benchmark.cases import OBJECT_STORE, Case, Choice, choose_cases, choose_link_cases
+from actors.benchmark.bare import bare_hub
+from actors.benchmark.cases import (
+    FLOAT32,
+    OBJECT_STORE,
+    Case,
+    Choice,
+    choose_cases,
+    choose_link_cases,
+)
 from actors.benchmark.stage import Stage, staged
 from actors.benchmark.store import bytes_in_use
-from actors.benchmark.window import Window, pace
+from actors.benchmark.window import Pace, Window, pace
 from actors.benchmark.yardsticks import allreduce_s, memcpy_s
 from actors.cluster import connected
 from ray_easgd.config import Config
@@ -86,9 +96,11 @@ def measure_rows(cases: Sequence[Case], *, tell: Tell) -> list[Row]:
 
 
 def measure_row(stage: Stage, case: Case, *, allreduce_s: float | None) -> Row:
-    """One case, between two looks at memcpy."""
+    """One case, between two looks at memcpy; ``allreduce_s`` None over a link."""
     before = memcpy_s(case.n)
     measured = _exchange(stage, case)
+    is_linked = allreduce_s is None
+    bare = None if is_linked or not _is_plain(case) else _exchange_bare(stage, case)
     memcpy = (before + memcpy_s(case.n)) / 2
     found = pace(measured.windows)
     return {
@@ -105,6 +117,8 @@ def measure_row(stage: Stage, case: Case, *, allreduce_s: float | None) -> Row:
         "store_growth_bytes": (
             measured.store_growth_bytes if case.transport == OBJECT_STORE else None
         ),
+        "bare_ray_ratio": None if bare is None else 1 / (bare[0].exchanges_per_s * memcpy),
+        "bare_ray_ping_p50_ms": None if bare is None else 1e3 * bare[1],
         "line_share": None,
         "step_rate_ratio": None,
         "left_out_share": _left_out_share(measured.windows, case.n),
@@ -128,7 +142,7 @@ def _exchange(stage: Stage, case: Case) -> Measured:
         warm = ray.get([w.exchange.remote(_share(first, case), 0.0) for w in workers])
         in_use = bytes_in_use()
         under_way = [w.exchange.remote(_share(rest, case), _AT_LEAST_S) for w in workers]
-        ping_s = _ping_until_done(stage, under_way)
+        ping_s = _ping_until_done(stage.center.status.remote, under_way)
         windows = ray.get(under_way)
         return Measured(
             windows=windows,
@@ -136,6 +150,26 @@ def _exchange(stage: Stage, case: Case) -> Measured:
             store_growth_bytes=bytes_in_use() - in_use,
             exchanges=sum(w.exchanges for w in [*warm, *windows]),
         )
+
+
+def _is_plain(case: Case) -> bool:
+    return case.transport == OBJECT_STORE and case.format == FLOAT32
+
+
+def _exchange_bare(stage: Stage, case: Case) -> tuple[Pace, float]:
+    """The pace of Ray alone, and the median of its pings in seconds."""
+    first = max(2, case.exchanges // 10)
+    workers = stage.workers[: case.workers]
+    with bare_hub(stage.run, case.n) as hub:
+
+        def begin(exchanges: int, at_least_s: float) -> list[Any]:
+            share = _share(exchanges, case)
+            return [w.exchange_bare.remote(hub, case.n, share, at_least_s) for w in workers]
+
+        ray.get(begin(first, 0.0))
+        under_way = begin(case.exchanges - first, _AT_LEAST_S)
+        ping_s = _ping_until_done(hub.ping.remote, under_way)
+        return pace(ray.get(under_way)), ping_s
 
 
 @contextmanager
@@ -152,12 +186,12 @@ def _share(exchanges: int, case: Case) -> int:
     return math.ceil(exchanges / case.workers)
 
 
-def _ping_until_done(stage: Stage, under_way: Sequence[Any]) -> float:
+def _ping_until_done(ping: Callable[[], Any], under_way: Sequence[Any]) -> float:
     """The median round trip of a control call while the exchanges go on, in seconds."""
     times, pending = [], list(under_way)
     while pending:
         began = time.perf_counter()
-        ray.get(stage.center.status.remote())
+        ray.get(ping())
         times.append(time.perf_counter() - began)
         _, pending = ray.wait(pending, num_returns=len(pending), timeout=_BETWEEN_PINGS_S)
     return statistics.median(times)

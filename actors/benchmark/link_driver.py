@@ -64,7 +64,7 @@ def _staged_across(host: Host, folder: Path) -> Iterator[Stage]:
         node = start_node(host, folder)
         worker = start_benchmark_worker("worker-0", run=run, node=node)
         actors.append(worker)
-        yield Stage(center=center, workers=[worker])
+        yield Stage(run=run, center=center, workers=[worker])
 
 
 def _measure(stage: Stage, case: Case, *, line_bytes_per_s: float) -> Row:

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One center, and as many workers as the largest row needs."""
+    """One center, and as many workers as the largest row needs; ``run`` names them."""
 
+    run: str
     center: ActorProxy[Center]
     workers: list[ActorProxy[BenchmarkWorker]]
 
@@ -74,7 +75,7 @@ def staged(num_workers: int, *, num_gpus: float = 0) -> Iterator[Stage]:
         ]
         actors.extend(workers)
         ray.get([center.status.remote(), *(w.ready.remote() for w in workers)])
-        yield Stage(center=center, workers=workers)
+        yield Stage(run=run, center=center, workers=workers)
 
 
 def fresh_name() -> str:

@@ -11,6 +11,7 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.benchmark.bare import exchange_with
 from actors.benchmark.training import Pair, Training, build_mlp, compare
 from actors.benchmark.window import Window
 from actors.lifecycle import Named, actor_name, as_actor
@@ -27,6 +28,7 @@ from ray_easgd.protocol import WireFormat
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
+    from actors.benchmark.bare import BareHub
     from actors.center import Center
 
 
@@ -106,6 +108,13 @@ class BenchmarkWorker(Named):
             bytes_received=tie.counts.bytes_received - before.bytes_received,
             left_out=tie.counts.left_out - before.left_out,
         )
+
+    @ray.method
+    def exchange_bare(
+        self, hub: ActorProxy[BareHub], n: int, count: int, at_least_s: float
+    ) -> Window:
+        """The same by Ray alone."""
+        return exchange_with(hub, n, count, at_least_s)
 
     @ray.method
     def compare(self, num_pairs: int, block_s: float) -> Sequence[Pair]:
