@@ -70,6 +70,7 @@ def test_a_wire_is_up_and_capped_and_its_processes_end_with_it() -> None:
     assert namespaces() == before
 
 
+@pytest.mark.long
 def test_a_row_over_a_link_knows_its_share_of_the_line() -> None:
     process = started()
     output, complaint = process.communicate()
@@ -83,7 +84,9 @@ def test_a_row_over_a_link_knows_its_share_of_the_line() -> None:
     assert left_behind(process) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_an_interrupted_link_leaves_nothing(number: int) -> None:
     process = started()
     assert process.stderr is not None

@@ -89,7 +89,7 @@ def test_one_node_has_no_link() -> None:
     assert "--nodes = 1: there is no link on one node. Take 2 or more." in result.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("marks", [pytest.param(None, marks=needs_namespaces)])
 def test_a_tree_sends_less_between_nodes_and_leaves_nothing(marks: None) -> None:
     command = [sys.executable, "-m", "ray_easgd.cli", "benchmark", "tree"]

@@ -60,11 +60,12 @@ def test_a_sound_run_holds_under_faults(cluster: None, storage: dict[str, Any]) 
 @pytest.mark.parametrize(
     ("mutant", "found"),
     [
-        (DropsAPush, {"each_push_counts_once"}),
+        pytest.param(DropsAPush, {"each_push_counts_once"}, marks=pytest.mark.long),
         (AppliesOneTwice, {"each_push_counts_once", "doubles_are_dropped"}),
-        (
+        pytest.param(
             AcceptsTheDead,
             {"each_push_counts_once", "nothing_else_is_applied", "the_dead_are_refused"},
+            marks=pytest.mark.long,
         ),
     ],
 )

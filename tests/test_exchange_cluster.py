@@ -298,9 +298,11 @@ def test_a_run_says_why_it_does_not_share_memory(cluster: None, storage: dict[st
 @pytest.mark.parametrize(
     "sections",
     [
-        {"exchange": {"fragments": 4}},
+        pytest.param({"exchange": {"fragments": 4}}, marks=pytest.mark.long),
         {"exchange": {"fragments": 2}, "center": {"shards": 2}},
-        {"center": {"shards": 2}, "algorithm": {"name": "diloco"}},
+        pytest.param(
+            {"center": {"shards": 2}, "algorithm": {"name": "diloco"}}, marks=pytest.mark.long
+        ),
         {"exchange": {"format": "int8", "transport": "object_store"}},
     ],
     ids=["fragments", "shards", "rounds", "int8"],

@@ -217,7 +217,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("real_data", "one_thread")
 def test_small_cnn_learns_fashion_mnist_in_one_epoch() -> None:
     sets = open_data("fashion_mnist", seed=0)

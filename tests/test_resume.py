@@ -119,6 +119,7 @@ def test_a_finished_run_says_so_and_may_be_asked_for_more(runs: Runs) -> None:
     assert more.metrics["samples_missed"] == 0
 
 
+@pytest.mark.long
 def test_another_method_does_not_go_on_with_it(runs: Runs) -> None:
     runs.fail()
     with pytest.raises(BadConfig, match=r"choose another run\.name"):

@@ -302,7 +302,9 @@ def kill_center() -> None:
     ray.kill(ray.get_actor("r:center"))
 
 
-@pytest.mark.parametrize("transport", ["auto", "object_store"])
+@pytest.mark.parametrize(
+    "transport", [pytest.param("auto", marks=pytest.mark.long), "object_store"]
+)
 def test_a_run_whose_center_is_killed_goes_on(storage: dict[str, Any], transport: str) -> None:
     result, _ = fit(
         storage,
@@ -414,6 +416,7 @@ def test_a_warm_spare_takes_a_lost_workers_seat_and_a_lost_spare_is_replaced(
     assert f"pid-{pids[0]}" in reported(result)
 
 
+@pytest.mark.long
 def test_a_crash_loop_ends_the_run_and_what_was_learned_is_kept(storage: dict[str, Any]) -> None:
     never = (lambda _: False, lambda: None)
     with pytest.raises(FleetLost, match="each time with the same error") as ended_with:

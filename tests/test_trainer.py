@@ -64,11 +64,14 @@ def actors_left(run: str) -> list[str]:
 
 # One of each kind: without a center, with an average of it, elastic, in rounds, one-way, by dual
 # variables, with an outer step. What tells the others apart is arithmetic, tested without actors.
-KINDS = ("sgd", "mvasgd", "eamsgd", "easgd_sync", "mvadownpour", "admm_async", "diloco_async")
+KINDS = ("mvasgd", "easgd_sync", "admm_async")
+MORE = ("sgd", "eamsgd", "mvadownpour", "diloco_async")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", KINDS)
+@pytest.mark.parametrize(
+    "method", [*KINDS, *(pytest.param(name, marks=pytest.mark.long) for name in MORE)]
+)
 def test_each_kind_of_method_trains_the_digits(
     cluster: None, storage: dict[str, Any], method: str
 ) -> None:
@@ -91,6 +94,7 @@ def test_each_kind_of_method_trains_the_digits(
     assert actors_left("r") == []
 
 
+@pytest.mark.long  # `make test` kills them in chaos
 def test_a_killed_worker_is_replaced_and_the_run_goes_on(
     cluster: None, storage: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -148,6 +152,7 @@ def test_an_evaluator_that_fails_costs_its_tests_and_not_the_run(
     assert read_checkpoint(result.checkpoint or "").vector.size > 0
 
 
+@pytest.mark.long
 def test_an_evaluator_whose_process_goes_is_asked_again(
     cluster: None, storage: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -110,7 +110,7 @@ class Tree:
             end_process(actor)
 
 
-@pytest.fixture(params=["auto", "object_store", "messages"])
+@pytest.fixture(params=["auto", pytest.param("object_store", marks=pytest.mark.long), "messages"])
 def tree(pool: Pool, request: pytest.FixtureRequest) -> Iterator[Tree]:
     by_messages = request.param == "messages"
     sections = {
