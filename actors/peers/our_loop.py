@@ -8,9 +8,12 @@ from torch import Tensor, nn
 
 from ray_easgd import session
 from ray_easgd.algorithms.steps import LocalStep, Nesterov, Sgd
+from ray_easgd.config import Config
 from ray_easgd.peers.loop import Tie, begin, train
 from ray_easgd.peers.record import Record
 from ray_easgd.peers.workload import Order
+from ray_easgd.planner.pace import pace
+from ray_easgd.recipe import algorithm_of
 
 _EPOCHS = 1_000_000  # more than there is time for: the run has a rule of its own to end
 
@@ -52,8 +55,10 @@ def train_loop(config: dict[str, Any]) -> None:
 
 
 def _local_step(order: Order, model: nn.Module) -> LocalStep:
-    work, options = order.workload, order.options
-    lr = options.get("lr", work.lr)
+    """At the rate of all over our pace at it: a center weighs as a worker, and takes no steps."""
+    work, options, config = order.workload, order.options, Config.build(order.options["config"])
+    own = pace(algorithm_of(config), order.num_workers, config.topology.levels) or 1.0
+    lr = options.get("lr", work.lr / min(1.0, own))
     if options["step"] == "nesterov":
         return Nesterov(model.parameters(), lr=lr, momentum=work.momentum)
     return Sgd(model.parameters(), lr=lr)
