@@ -73,7 +73,8 @@ def exchange(link: str | None, *, as_json: bool, **choice: Any) -> Ended:
     p50_ms and p99_ms are how long one worker waits for an exchange. memcpy_ratio is the wall time
     per exchange of all workers together over one memcpy of 4n bytes. allreduce_ratio is the
     median gloo all-reduce at as many processes (at least 2) over p50_ms. bare_ray_ratio is
-    memcpy_ratio of two plain Ray actors that pass the same arrays, without anything of ours.
+    memcpy_ratio of plain Ray actors, a hub and as many workers, that pass the same arrays through
+    the object store in float32, without anything of ours.
     """
     cases, measure = actors_module("benchmark.cases"), actors_module("benchmark.exchange")
     rows = measure.run_exchange(cases.Choice(**choice), link=link, tell=_tell)
@@ -154,7 +155,7 @@ def tree(*, as_json: bool, **options: Any) -> Ended:
 @click.option(
     "--lr",
     type=click.FloatRange(0.0, min_open=True),
-    help="Of all whose own the table does not give.  [default: 0.02]",
+    help="Of all whose own the table does not give; ours over their pace.  [default: 0.02]",
 )
 @click.option("--data", help="Default: fashion_mnist where RAY_EASGD_DATA is set, else digits.")
 @click.option("--model", help="Default: small_cnn, for the digits mlp.")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ray_easgd.cluster_cli import address_option
 from ray_easgd.strict_json import dumps
 
 if TYPE_CHECKING:
@@ -15,7 +14,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", required=False)
-@address_option
+@click.option(
+    "--address",
+    help="Of the cluster: http://HEAD:8265 from anywhere, or HEAD:6379 on one of its nodes; "
+    "default: RAY_ADDRESS, RAY_API_SERVER_ADDRESS, or the one on this machine.",
+)
 @click.option(
     "--interval-s",
     type=click.FloatRange(0.1),

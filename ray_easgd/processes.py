@@ -20,17 +20,19 @@ def family(pid: int) -> list[int]:
 
 
 def end_family(pid: int) -> None:
-    """Kill a process and all below it, and wait until they have ended. No harm if it is gone."""
-    ends: list[int] = []
-    for one in family(pid):
-        with contextlib.suppress(ProcessLookupError):
-            ends.append(os.pidfd_open(one))
-            signal.pidfd_send_signal(ends[-1], signal.SIGKILL)
-    for end in ends:
-        ended = select.poll()
-        ended.register(end, select.POLLIN)
-        ended.poll()
-        os.close(end)
+    """Kill a process and those who are below it now, and wait until they have ended."""
+    with contextlib.ExitStack() as opened:
+        ends = []
+        for one in family(pid):
+            with contextlib.suppress(ProcessLookupError):
+                end = os.pidfd_open(one)
+                opened.callback(os.close, end)
+                signal.pidfd_send_signal(end, signal.SIGKILL)
+                ends.append(end)
+        for end in ends:
+            ended = select.poll()
+            ended.register(end, select.POLLIN)
+            ended.poll()
 
 
 def is_alive(pid: int) -> bool:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from actors.peers.our_loop import _local_step
 from ray_easgd.errors import Unavailable
 from ray_easgd.journal import Entry
 from ray_easgd.peers.contenders import CONTENDERS, NAMES, Contender
@@ -248,6 +250,22 @@ def test_all_contenders_have_names_of_their_own_and_the_same_period() -> None:
         c.options["config"]["algorithm"].get("period") for c in CONTENDERS if "config" in c.options
     ]
     assert set(periods) <= {Workload().period, None}
+
+
+@pytest.mark.parametrize(
+    ("options", "lr"),
+    [
+        ({"config": {"algorithm": {"name": "eamsgd"}}, "step": "nesterov"}, 0.03),
+        ({"config": {"algorithm": {"name": "diloco_async"}}, "step": "nesterov"}, 0.02),
+        ({"config": {"algorithm": {"name": "easgd"}}, "step": "sgd", "lr": 0.1}, 0.1),
+    ],
+)
+def test_our_rate_is_that_of_all_over_our_pace_unless_one_is_given(
+    options: dict[str, Any], lr: float
+) -> None:
+    order = Order(workload=Workload(), folder="", began_at=BEGAN, port=0, options=options)
+    step: Any = _local_step(order, torch.nn.Linear(2, 1))
+    assert step.lr == pytest.approx(lr)
 
 
 def test_who_cannot_be_installed_is_unavailable_and_says_why(

@@ -94,7 +94,7 @@ def test_more_workers_come_in_mid_trial(tmp_path: Path, on_growth: OnGrowth) -> 
     assert lives(outcome) == {"worker-0": of_the_first, "worker-1": of_the_first, "worker-2": 1}
     row = row_of(outcome, [], scene="f", target=1.0)
     assert row["rejoin_s"] > 0
-    assert 0 < row["goodput"] < 1
+    assert row["goodput"] > 0
 
 
 def test_who_falls_over_undisturbed_has_a_reason_with_its_last_words(tmp_path: Path) -> None:

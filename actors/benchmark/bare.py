@@ -1,4 +1,4 @@
-"""The plainest exchange that Ray can make, as a yardstick: two actors, arrays, and nothing of ours.
+"""The plainest exchange that Ray can make, as a yardstick: actors, arrays, and nothing of ours.
 
 A worker pulls a reference to the newest snapshot, gets the array, puts its difference, and pushes
 that; the next pull is under way meanwhile. What this costs are Ray's own calls and copies.

@@ -99,9 +99,9 @@ def measure_row(stage: Stage, case: Case, *, allreduce_s: float | None) -> Row:
     """One case, between two looks at memcpy; ``allreduce_s`` None over a link."""
     before = memcpy_s(case.n)
     measured = _exchange(stage, case)
+    memcpy = (before + memcpy_s(case.n)) / 2
     is_linked = allreduce_s is None
     bare = None if is_linked or not _is_plain(case) else _exchange_bare(stage, case)
-    memcpy = (before + memcpy_s(case.n)) / 2
     found = pace(measured.windows)
     return {
         "transport": case.transport,

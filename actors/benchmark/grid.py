@@ -119,7 +119,7 @@ class _Trials:
             "moving_rate": cell.moving_rate,
         }
         trial = Trial(
-            ours(str(cell), self.local_step, algorithm),
+            ours(str(cell), self.local_step, algorithm, lr=options.workload.lr),
             replace(options.workload, seed=seed),
             Plan(limit_s=_LIMIT_S),
             folder=folder,

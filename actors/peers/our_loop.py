@@ -55,7 +55,7 @@ def train_loop(config: dict[str, Any]) -> None:
 
 
 def _local_step(order: Order, model: nn.Module) -> LocalStep:
-    """At the rate of all over our pace at it: a center weighs as a worker, and takes no steps."""
+    """At the rate of all, over the pace at it of those we begin with: a center takes no steps."""
     work, options, config = order.workload, order.options, Config.build(order.options["config"])
     own = pace(algorithm_of(config), order.num_workers, config.topology.levels) or 1.0
     lr = options.get("lr", work.lr / min(1.0, own))

@@ -61,7 +61,7 @@ def main() -> None:
                 "workers": order.num_workers,
                 "gpus_per_worker": 0,
                 "cpus_per_worker": order.num_workers / (order.grows_to or order.num_workers),
-                "spares": 1 if order.checkpoints else 0,  # where losses are expected
+                "spares": 1 if order.checkpoints and not order.grows_to else 0,  # for losses
             },
             "stop": stop,
             "run": {

@@ -1,7 +1,7 @@
 """Ray Train's TorchTrainer with DistributedDataParallel over gloo. A program: ORDER_FILE.
 
-Where workers are lost in a scene, the first of them reports its snapshots as checkpoints, which
-the others then go on from; elsewhere it reports nothing.
+Where workers are lost in a scene, or more come, the first of them reports its snapshots as
+checkpoints, which all then go on from; elsewhere it reports nothing.
 """
 
 from __future__ import annotations

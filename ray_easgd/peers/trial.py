@@ -283,6 +283,7 @@ class Trial:
         elif self._contender.on_growth == "all":
             self._all_again()
         else:
+            self._order = replace(self._order, lives=self._order.lives + 1)
             path = self._write_order()
             for seat in self._seats()[len(before) :]:
                 self._seat(seat, path)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.sections import LevelSection
+from ray_easgd.topology import tree_of
 
 
 def pace(algorithm: Algorithm, workers: int, levels: Sequence[LevelSection] = ()) -> float | None:
@@ -20,6 +20,4 @@ def pace(algorithm: Algorithm, workers: int, levels: Sequence[LevelSection] = ()
         return float(workers)
     if algorithm.conserves != "sum":
         return None
-    fans = [level.fan_out for level in levels[:-1]]
-    hubs = 1 + sum(math.prod(fans[: k + 1]) for k in range(len(fans)))
-    return workers / (workers + hubs)
+    return workers / (workers + len(tree_of(levels, workers)))

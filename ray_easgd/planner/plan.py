@@ -57,7 +57,7 @@ def plan(config: Config, setting: Setting) -> dict[str, Any]:
             *why_period,
             *why_rate,
             _why_topology(setting, period, levels),
-            *_why_lr(config, setting, levels),
+            *_why_lr(config, setting),
         ],
         "recommended_verdict": better.verdict,
         "seconds_per_sample": per_sample_s,
@@ -169,9 +169,10 @@ def _why_topology(setting: Setting, period: int, levels: tuple[LevelSection, ...
     return "one center: its children are on its node, or too few on any other for a hub between"
 
 
-def _why_lr(config: Config, setting: Setting, levels: tuple[LevelSection, ...]) -> list[str]:
+def _why_lr(config: Config, setting: Setting) -> list[str]:
     method = algorithm_of(config)
-    found, lr = pace(method, setting.workers, levels), config.optimizer.lr or method.lr
+    found = pace(method, setting.workers, config.topology.levels)
+    lr = config.optimizer.lr or method.lr
     if found is None or found >= 1.0:
         return []
     why = (
