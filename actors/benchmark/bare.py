@@ -79,5 +79,5 @@ def exchange_with(hub: ActorProxy[BareHub], n: int, count: int, at_least_s: floa
         ray.get(pushed)
         moments.append(time.monotonic())
     ray.get(pulled)
-    sent = d.nbytes * (len(moments) - 1)
+    sent = x.nbytes * (len(moments) - 1)
     return Window(moments=moments, bytes_sent=sent, bytes_received=sent)

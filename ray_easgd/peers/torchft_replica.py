@@ -5,6 +5,7 @@ Options: ``method``, ``local_sgd`` or ``diloco`` (outer Nesterov momentum 0.9, r
 
 from __future__ import annotations
 
+import socket
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
@@ -27,6 +28,8 @@ class Replicated(Tie):
     ) -> None:
         super().__init__(model)
         here = order.address(rank)
+        if order.hosts:  # its checkpoints' address is made of the machine's name, and of no option
+            socket.gethostname = lambda: here
         self._store: Any = import_module("torch.distributed").TCPStore(
             here, 0, is_master=True, wait_for_workers=False
         )
