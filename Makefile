@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo 'make train   the default run: ray-easgd train (ARGS="algorithm.name=eamsgd" and so on)'
 	@echo 'make test    every test but the long ones (ARGS="-k ledger")'
-	@echo 'make long    the rest: clusters that grow, nodes that are cut off, more of each kind; an hour'
+	@echo 'make long    the rest: clusters that grow, nodes that are cut off, more of each kind'
 	@echo 'make fast    the tests that need no cluster'
 	@echo 'make lint    format, lint, types'
 	@echo 'make check   the same and the fast tests: what a change must pass'
