@@ -5,7 +5,6 @@ docs/guarantees.md says what a loss may cost; here it is done and counted.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,8 +15,10 @@ from typing import Any
 import ray
 import torch
 
-from actors.cluster import NAMESPACE, OUR_CLUSTERS, num_spares
+from actors.cluster import num_spares
+from actors.embedded import start_ray
 from actors.local_nodes import LocalNode, start_node
+from actors.nursery import nursery
 from actors.torment import Tormentor
 from actors.trainer import ElasticTrainer, updated
 from ray_easgd.audit import Account, Audit, audit
@@ -216,25 +217,18 @@ def _nodes(config: Config) -> Iterator[list[LocalNode]]:
     if ray.is_initialized():
         yield []
         return
-    os.environ.update(OUR_CLUSTERS | _POLITE)
-    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-    ray.init(
-        address="local",
-        num_cpus=0,  # the center and the controller are beside the driver, workers are not
-        include_dashboard=False,
-        namespace=NAMESPACE,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    os.environ.update(_POLITE)
     nodes: list[LocalNode] = []
-    try:
-        for _ in range(_NUM_NODES):
-            nodes.append(start_node(_cpus_per_node(config)))  # noqa: PERF401  (ends all that began)
-        yield nodes
-    finally:
-        for node in nodes:
-            node.kill()
-        ray.shutdown()
+    with nursery():
+        start_ray(num_cpus=0)  # center and controller are beside the driver, workers are not
+        try:
+            for _ in range(_NUM_NODES):
+                nodes.append(start_node(_cpus_per_node(config)))  # noqa: PERF401  (ends all)
+            yield nodes
+        finally:
+            for node in nodes:
+                node.kill()
+            ray.shutdown()
 
 
 def _cpus_per_node(config: Config) -> float:

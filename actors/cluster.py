@@ -10,12 +10,14 @@ import socket
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import AuthenticationError
 
+from actors.embedded import NAMESPACE, hush, ignore_unhandled, start_ray
+from actors.nursery import nursery
 from ray_easgd.config import Config
 from ray_easgd.environment import ray_address, ray_api_address, ray_token
 from ray_easgd.errors import BadCluster
@@ -24,16 +26,8 @@ from ray_easgd.topology import levels_per_node
 if TYPE_CHECKING:
     from ray_easgd.algorithms import Algorithm
 
-NAMESPACE = "ray-easgd"
 _SLOTS_PER_CORE = 8
 _ANSWER_WITHIN_S = 5.0
-
-OUR_CLUSTERS = {
-    "RAY_free_objects_period_milliseconds": "10",  # default 1000: puts touch fresh pages
-    "RAY_worker_niceness": "0",  # default 15: workers lose the CPU to everything else
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-"""Settings of the clusters that we start."""
 
 SLOW_LINES = {
     "RAY_object_manager_default_chunk_size": "131072",  # default 5 MiB
@@ -55,7 +49,7 @@ def ahead(config: Config, *, log_to_driver: bool) -> Iterator[None]:
     if "torch" in sys.modules or ray.is_initialized() or _is_elsewhere(config):
         yield
         return
-    with ThreadPoolExecutor(1) as starter:
+    with nursery(), ThreadPoolExecutor(1) as starter:
         _starting.append(starter.submit(_embed, config, log_to_driver=log_to_driver))
         try:
             yield
@@ -79,15 +73,16 @@ def connected(config: Config, *, log_to_driver: bool) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    _ignore_unhandled()
-    if _is_elsewhere(config):
-        _join(str(address), log_to_driver=log_to_driver)
-    else:
-        _embed(config, log_to_driver=log_to_driver)
-    try:
+    ignore_unhandled()
+    with ExitStack() as cluster:
+        if not _is_elsewhere(config):
+            cluster.enter_context(nursery())
+        cluster.callback(ray.shutdown)
+        if _is_elsewhere(config):
+            _join(str(address), log_to_driver=log_to_driver)
+        else:
+            _embed(config, log_to_driver=log_to_driver)
         yield
-    finally:
-        ray.shutdown()
 
 
 def choose_num_workers(config: Config, *, sequential: bool) -> int:
@@ -215,37 +210,11 @@ def _embed(config: Config, *, log_to_driver: bool) -> None:
             f"Set fleet.workers to at most {cores * _SLOTS_PER_CORE}, or give address=... of a "
             "cluster.",
         )
-    for name, value in OUR_CLUSTERS.items():
-        os.environ.setdefault(name, value)
-    _ignore_unhandled()
-    _hush()
-    ray.init(
-        address="local",
-        num_cpus=max(cores, 2, int(wanted + 0.999)),
-        include_dashboard=False,
-        namespace=NAMESPACE,
-        log_to_driver=log_to_driver,
-        logging_level=logging.WARNING,
-    )
-
-
-def _ignore_unhandled() -> None:
-    """A question still under way when its actor dies is answered by another path, and aloud."""
-    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-
-
-def _hush() -> None:
-    """Ray tells of its token whenever somebody connects, and that it leaves SIGTERM to us."""
-    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-    logging.getLogger("ray._private.worker").addFilter(_is_news)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("SIGTERM handler is not set")
+    start_ray(max(cores, 2, int(wanted + 0.999)), log_to_driver=log_to_driver)
 
 
 def _join(address: str, *, log_to_driver: bool) -> Any:
-    _hush()
+    hush()
     try:
         return ray.init(
             address=address,

@@ -23,7 +23,7 @@ def probe(pids: Sequence[int], proc: str = "/proc") -> dict[str, Any]:
         shm_bytes = at.f_blocks * at.f_frsize
     return {
         "shm_bytes": shm_bytes,
-        "store_in": _store_folder(Path(proc) / str(os.getppid())),
+        "store_in": _store_folder(Path(proc) / os.environ.get("RAY_RAYLET_PID", "")),
         "load": os.getloadavg()[0],
         "cores": os.cpu_count() or 0,
         "processes": {pid: _state(Path(proc) / str(pid)) for pid in pids},

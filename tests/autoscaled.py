@@ -278,7 +278,7 @@ def main(folder: Path) -> None:
     os.environ["RAY_AUTH_MODE"] = "disabled"  # nobody else is in these namespaces
     import ray
 
-    from actors.cluster import NAMESPACE
+    from actors.embedded import NAMESPACE
 
     start_head(folder)
     ray.init(ADDRESS, namespace=NAMESPACE, log_to_driver=False)

@@ -33,19 +33,13 @@ def cluster() -> Iterator[None]:
     """A local Ray with 16 CPU slots and two GPUs that it only believes in."""
     import ray
 
-    from actors.cluster import NAMESPACE, OUR_CLUSTERS
+    from actors.embedded import start_ray
+    from actors.nursery import nursery
 
-    os.environ.update(OUR_CLUSTERS)
-    ray.init(
-        address="local",
-        num_cpus=16,
-        num_gpus=2,
-        include_dashboard=False,
-        namespace=NAMESPACE,
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
+    with nursery():
+        start_ray(16, num_gpus=2)
+        yield
+        ray.shutdown()
 
 
 @dataclass

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from actors.cluster import OUR_CLUSTERS
+from actors.embedded import OUR_CLUSTERS
 from actors.local_nodes import LocalNode
 
 ROOT = Path(__file__).parents[1]

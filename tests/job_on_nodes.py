@@ -19,7 +19,7 @@ from ray.exceptions import RayError
 
 from actors.benchmark.namespaces import Host
 from actors.benchmark.nodes import start_node
-from actors.cluster import NAMESPACE
+from actors.embedded import NAMESPACE
 from actors.lifecycle import actor_name
 
 RUN, WORKERS, CPUS = "job", 4, 2

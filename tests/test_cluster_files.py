@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors.cluster import OUR_CLUSTERS
+from actors.embedded import OUR_CLUSTERS
 from ray_easgd.cli import main
 from ray_easgd.config import Config
 from tests.cluster_files import DOCKER, FILES, ROOT, commands, load, misspellings, problems, refused

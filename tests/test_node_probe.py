@@ -41,9 +41,12 @@ def test_a_name_with_brackets_hides_no_state(tmp_path: Path, line: str, word: st
     assert probe([7], str(tmp_path))["processes"] == {7: word}
 
 
-def test_the_object_stores_folder_is_the_raylets_word(tmp_path: Path) -> None:
+def test_the_object_stores_folder_is_the_raylets_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert probe([], str(tmp_path))["store_in"] == ""
-    raylet = tmp_path / str(os.getppid())
+    monkeypatch.setenv("RAY_RAYLET_PID", "7")
+    raylet = tmp_path / "7"
     raylet.mkdir()
     (raylet / "cmdline").write_text("raylet\0--node_name=x\0--plasma_directory=/tmp/ray\0")
     assert probe([], str(tmp_path))["store_in"] == "/tmp/ray"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 import ray
 
 from actors.benchmark.namespaces import Host
-from actors.cluster import NAMESPACE, OUR_CLUSTERS
+from actors.embedded import OUR_CLUSTERS, start_ray
 from ray_easgd.errors import EasgdError
 
 _ROOT = Path(__file__).parents[2]
@@ -60,13 +59,8 @@ def run_inside(
 
 def start_head(host: Host, folder: Path, *, num_cpus: int = 2) -> None:
     """Ray's head in this process's own host."""
-    ray.init(
-        address="local",
-        num_cpus=num_cpus,
-        include_dashboard=False,
-        namespace=NAMESPACE,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
+    start_ray(
+        num_cpus,
         object_store_memory=_STORE_BYTES,
         _node_ip_address=host.address,
         _temp_dir=str(folder),

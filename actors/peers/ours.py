@@ -11,7 +11,8 @@ import signal
 import sys
 from typing import NoReturn
 
-from actors.cluster import OUR_CLUSTERS, ahead
+from actors.cluster import ahead
+from actors.embedded import OUR_CLUSTERS
 from ray_easgd.config import Config
 from ray_easgd.display import Progress, Silence
 from ray_easgd.errors import EasgdError

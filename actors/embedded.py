@@ -1,0 +1,85 @@
+"""A Ray of our own on this machine, for one driver: started in a hurry, with what a run needs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import ray
+from ray._private.node import Node
+
+NAMESPACE = "ray-easgd"
+
+OUR_CLUSTERS = {
+    "RAY_free_objects_period_milliseconds": "10",  # default 1000: puts touch fresh pages
+    "RAY_worker_niceness": "0",  # default 15: workers lose the CPU to everything else
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Settings of the clusters that we start."""
+
+
+def start_ray(num_cpus: int, *, log_to_driver: bool = False, **more: Any) -> None:
+    """Until ``ray.shutdown``. Its worker processes come from a nursery, inside one's block.
+
+    ``more`` is for ``ray.init``.
+    """
+    for name, value in OUR_CLUSTERS.items():
+        os.environ.setdefault(name, value)
+    ignore_unhandled()
+    hush()
+    with _lean(keep_logs=log_to_driver):
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            namespace=NAMESPACE,
+            log_to_driver=log_to_driver,
+            logging_level=logging.WARNING,
+            **more,
+        )
+
+
+def ignore_unhandled() -> None:
+    """A question still under way when its actor dies is answered by another path, and aloud."""
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+
+
+def hush() -> None:
+    """Ray tells of its token whenever somebody connects, and that it leaves SIGTERM to us."""
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    logging.getLogger("ray._private.worker").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("SIGTERM handler is not set")
+
+
+@contextmanager
+def _lean(*, keep_logs: bool) -> Iterator[None]:
+    """Leave away three processes that each import for seconds, and do nothing for us.
+
+    The dashboard's server, which Ray starts and waits for even where no dashboard is wanted; the
+    autoscaler's monitor, where there is one node; who forwards logs, where nobody reads them.
+    """
+
+    def start_no_server(node: Node, **_: object) -> None:
+        node._webui_url = ""  # noqa: SLF001  (it has no public face)
+
+    def start_nothing(node: Node) -> None:
+        pass
+
+    left_away: dict[str, Callable[..., None]] = {
+        "start_api_server": start_no_server,
+        "start_monitor": start_nothing,
+    }
+    if not keep_logs:
+        left_away["start_log_monitor"] = start_nothing
+    with ExitStack() as restored:
+        for name, instead in left_away.items():
+            if hasattr(Node, name):  # as in the Ray we know
+                restored.callback(setattr, Node, name, getattr(Node, name))
+                setattr(Node, name, instead)
+        yield
