@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import socket
-import sys
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import AuthenticationError
 
-from actors.embedded import NAMESPACE, hush, ignore_unhandled, start_ray
+from actors import ahead
+from actors.ahead import is_elsewhere
+from actors.embedded import NAMESPACE, choose_num_cpus, hush, ignore_unhandled, start_ray
 from actors.nursery import nursery
 from ray_easgd.config import Config
 from ray_easgd.environment import ray_address, ray_api_address, ray_token
@@ -26,7 +25,6 @@ from ray_easgd.topology import levels_per_node
 if TYPE_CHECKING:
     from ray_easgd.algorithms import Algorithm
 
-_SLOTS_PER_CORE = 8
 _ANSWER_WITHIN_S = 5.0
 
 SLOW_LINES = {
@@ -37,51 +35,26 @@ SLOW_LINES = {
 for one direction does not wait behind the bulk of the other. A fast line would starve on it."""
 
 
-_starting: list[Future[None]] = []  # one, while it starts ahead of its driver
-
-
-@contextmanager
-def ahead(config: Config, *, log_to_driver: bool) -> Iterator[None]:
-    """Let a cluster of our own start while the block imports torch: each takes seconds of one core.
-
-    ``connected`` waits for it. Nothing happens where torch is there already, or the cluster.
-    """
-    if "torch" in sys.modules or ray.is_initialized() or _is_elsewhere(config):
-        yield
-        return
-    with nursery(), ThreadPoolExecutor(1) as starter:
-        _starting.append(starter.submit(_embed, config, log_to_driver=log_to_driver))
-        try:
-            yield
-        finally:
-            _starting.pop().exception()  # who waited for it has heard
-            ray.shutdown()
-
-
-def _is_elsewhere(config: Config) -> bool:
-    return (config.address or ray_address() or "local") != "local"
-
-
 @contextmanager
 def connected(config: Config, *, log_to_driver: bool) -> Iterator[None]:
     """Be connected to a cluster; one that we started ends with the block."""
     address = config.address or ray_address()
     if address and address != "local":
         _check_answers(address)
-    for start in _starting:
-        start.result()
     if ray.is_initialized():
         yield
         return
     ignore_unhandled()
+    begun = address if is_elsewhere(config) else ahead.address()
     with ExitStack() as cluster:
-        if not _is_elsewhere(config):
+        if begun is None:
+            num_cpus = choose_num_cpus(config)
             cluster.enter_context(nursery())
-        cluster.callback(ray.shutdown)
-        if _is_elsewhere(config):
-            _join(str(address), log_to_driver=log_to_driver)
+            cluster.callback(ray.shutdown)
+            start_ray(num_cpus, log_to_driver=log_to_driver)
         else:
-            _embed(config, log_to_driver=log_to_driver)
+            cluster.callback(ray.shutdown)
+            _join(begun, log_to_driver=log_to_driver)
         yield
 
 
@@ -195,22 +168,6 @@ def _has_autoscaler() -> bool:
     types = status.get("autoscaler_report", {}).get("active_nodes") or {}
     mirrored = {f"node_{node['NodeID']}" for node in ray.nodes()}
     return bool(types.keys() - mirrored)
-
-
-def _embed(config: Config, *, log_to_driver: bool) -> None:
-    """A cluster of our own on this machine. Workers may share a core, so slots follow the fleet."""
-    cores = os.cpu_count() or 1
-    fewest = (config.fleet.bounds or (1, 1))[0]
-    wanted = fewest * config.fleet.cpus_per_worker
-    if wanted > cores * _SLOTS_PER_CORE:
-        raise BadCluster(
-            "fleet.workers",
-            config.fleet.workers,
-            f"this machine has {cores} cores, too few for {fewest} workers",
-            f"Set fleet.workers to at most {cores * _SLOTS_PER_CORE}, or give address=... of a "
-            "cluster.",
-        )
-    start_ray(max(cores, 2, int(wanted + 0.999)), log_to_driver=log_to_driver)
 
 
 def _join(address: str, *, log_to_driver: bool) -> Any:

@@ -6,10 +6,13 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import ray
-from ray._private.node import Node
+from ray_easgd.config import Config
+from ray_easgd.errors import BadCluster
+
+if TYPE_CHECKING:
+    from ray._private.node import Node
 
 NAMESPACE = "ray-easgd"
 
@@ -20,17 +23,47 @@ OUR_CLUSTERS = {
 }
 """Settings of the clusters that we start."""
 
+_SLOTS_PER_CORE = 8
 
-def start_ray(num_cpus: int, *, log_to_driver: bool = False, **more: Any) -> None:
-    """Until ``ray.shutdown``. Its worker processes come from a nursery, inside one's block.
 
-    ``more`` is for ``ray.init``.
+def choose_num_cpus(config: Config) -> int:
+    """Slots for a run on this machine. Workers may share a core, so they follow the fleet.
+
+    Raises BadCluster.
     """
+    cores = os.cpu_count() or 1
+    fewest = (config.fleet.bounds or (1, 1))[0]
+    wanted = fewest * config.fleet.cpus_per_worker
+    if wanted > cores * _SLOTS_PER_CORE:
+        raise BadCluster(
+            "fleet.workers",
+            config.fleet.workers,
+            f"this machine has {cores} cores, too few for {fewest} workers",
+            f"Set fleet.workers to at most {cores * _SLOTS_PER_CORE}, or give address=... of a "
+            "cluster.",
+        )
+    return max(cores, 2, int(wanted + 0.999))
+
+
+def set_environment() -> None:
+    """For a cluster that this process or one of its children starts."""
     for name, value in OUR_CLUSTERS.items():
         os.environ.setdefault(name, value)
     ignore_unhandled()
+
+
+def start_ray(
+    num_cpus: int, *, log_to_driver: bool = False, keep_logs: bool = False, **more: Any
+) -> None:
+    """Until ``ray.shutdown``. Its worker processes come from a nursery, inside one's block.
+
+    ``keep_logs``: for another driver. ``more`` is for ``ray.init``.
+    """
+    import ray
+
+    set_environment()
     hush()
-    with _lean(keep_logs=log_to_driver):
+    with _lean(keep_logs=keep_logs or log_to_driver):
         ray.init(
             address="local",
             num_cpus=num_cpus,
@@ -64,6 +97,8 @@ def _lean(*, keep_logs: bool) -> Iterator[None]:
     The dashboard's server, which Ray starts and waits for even where no dashboard is wanted; the
     autoscaler's monitor, where there is one node; who forwards logs, where nobody reads them.
     """
+
+    from ray._private.node import Node
 
     def start_no_server(node: Node, **_: object) -> None:
         node._webui_url = ""  # noqa: SLF001  (it has no public face)

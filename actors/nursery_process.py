@@ -1,10 +1,11 @@
 """A process that has torch imported, and is copied for each worker process that Ray wants.
 
-A program: SOCKET LIFELINE, two descriptors. It ends when its driver does.
+A program: SOCKET LIFELINE, two descriptors; or a copy of its driver. It ends when that does.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import json
@@ -15,15 +16,17 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
-_AT_ONCE = (
-    *("torch", "google.protobuf.json_format", "grpc.aio", "ray_easgd.shared.hall"),
-    *("ray_easgd.loop", "ray_easgd.aggregator", "ray_easgd.evaluate", "ray_easgd.checkpoint"),
-)
+AT_ONCE = ("torch", "ray_easgd.loop", "ray_easgd.aggregator", "ray_easgd.evaluate")
+"""What takes longest, and a driver needs too."""
+
+_OURS_ALONE = ("ray_easgd.shared.hall", "google.protobuf.json_format", "grpc.aio")
 # Ray's library reads the environment as it is loaded: only once a worker's environment is known.
 _WHEN_ASKED = (
     *("ray._private.workers.default_worker", "actors.worker", "actors.center"),
@@ -40,13 +43,40 @@ class Birth(NamedTuple):
 
 
 def main() -> None:
-    server = socket.socket(fileno=int(sys.argv[1]))
-    lifeline = int(sys.argv[2])
-    _import(_AT_ONCE)
+    _import(AT_ONCE)
+    serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
+
+
+def serve(server: socket.socket, lifeline: int) -> NoReturn:
+    """Until the lifeline's other end is closed, whatever this process was before."""
+    _as_a_program(partial(_serve, server, lifeline))
+
+
+def _serve(server: socket.socket, lifeline: int) -> None:
+    _import(_OURS_ALONE)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
     birth = _wait_for_birth(server, lifeline)
     if birth is not None:
         _live(birth)
+
+
+def _as_a_program(run: Callable[[], None]) -> NoReturn:
+    """Run it and end as an interpreter does. Who called us, in a copy, is nobody to return to."""
+    code = 1
+    try:
+        run()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        if isinstance(error := sys.exc_info()[1], BaseException):
+            traceback.print_exception(error)
+        atexit._run_exitfuncs()  # noqa: SLF001  (as multiprocessing does)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
 
 
 def _wait_for_birth(server: socket.socket, lifeline: int) -> Birth | None:

@@ -82,7 +82,7 @@ def train(words: tuple[str, ...], trace: str | None, force: bool, as_json: bool)
         sys.path.insert(0, "")  # module:function means the user's own, in the folder he is in
     config = Config.load(*split(words))
     signal.signal(signal.SIGTERM, _as_interrupt)  # how a Ray job is asked to stop
-    with actors_module("cluster").ahead(config, log_to_driver=False):
+    with actors_module("ahead").ahead(config, log_to_driver=False):
         try:
             trainer = actors_module("trainer").ElasticTrainer(config=config)
             metrics = trainer.fit(began_at=_BEGAN_AT, trace=trace, force=force).metrics

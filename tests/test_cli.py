@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ray_easgd.cli import main
+from ray_easgd.processes import family
 
 
 def run(*words: str) -> Result:
@@ -87,12 +89,12 @@ def test_what_only_the_cluster_can_tell_is_refused_before_anything_runs(
 
 
 def test_the_machine_is_not_asked_for_more_workers_than_sense() -> None:
-    from actors.cluster import _embed
+    from actors.embedded import choose_num_cpus
     from ray_easgd.config import Config
     from ray_easgd.errors import BadCluster
 
     with pytest.raises(BadCluster, match=r"too few for 9999 workers.*address="):
-        _embed(Config.build({"fleet": {"workers": 9999}}), log_to_driver=False)
+        choose_num_cpus(Config.build({"fleet": {"workers": 9999}}))
 
 
 def test_methods_are_listed() -> None:
@@ -112,8 +114,9 @@ def test_show_names_a_folder_that_is_no_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.chaos
-def test_ctrl_c_ends_every_process_and_keeps_the_center(tmp_path: Path) -> None:
-    """The whole group gets the signal, as from a terminal."""
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_outlives_its_driver(tmp_path: Path, ending: signal.Signals) -> None:
+    """SIGINT goes to the whole group, as from a terminal; it also keeps the center."""
     words = ["train", "stop.seconds=600", "run.name=r", f"run.storage={tmp_path}"]
     command = [sys.executable, "-m", "ray_easgd.cli", *words]
     with subprocess.Popen(
@@ -123,22 +126,16 @@ def test_ctrl_c_ends_every_process_and_keeps_the_center(tmp_path: Path) -> None:
         for line in process.stderr:
             if "training" in line:
                 break
-        os.killpg(process.pid, signal.SIGINT)
+        everybody = [os.pidfd_open(pid) for pid in family(process.pid)]
+        os.killpg(process.pid, ending)
         rest = process.stderr.read()
-    assert process.returncode == 130, rest
-    assert "interrupted" in rest
-    assert list((tmp_path / "r" / "checkpoints").glob("*/manifest.json"))
-    assert run("show", str(tmp_path / "r"), "--json").exit_code == 0
-    assert processes_of(str(tmp_path)) == []
-
-
-def processes_of(word: str) -> list[str]:
-    """Command lines of processes whose environment or arguments hold a word of this test's own."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if word in (folder / "cmdline").read_text() and int(folder.name) != os.getpid():
-                found.append((folder / "cmdline").read_text())
-        except OSError:
-            continue
-    return found
+    for one in everybody:
+        ended = select.poll()
+        ended.register(one, select.POLLIN)
+        assert ended.poll(60_000)
+        os.close(one)
+    if ending == signal.SIGINT:
+        assert process.returncode == 130, rest
+        assert "interrupted" in rest
+        assert list((tmp_path / "r" / "checkpoints").glob("*/manifest.json"))
+        assert run("show", str(tmp_path / "r"), "--json").exit_code == 0

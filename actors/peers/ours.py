@@ -11,7 +11,7 @@ import signal
 import sys
 from typing import NoReturn
 
-from actors.cluster import ahead
+from actors.ahead import ahead
 from actors.embedded import OUR_CLUSTERS
 from ray_easgd.config import Config
 from ray_easgd.display import Progress, Silence
