@@ -10,14 +10,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from importlib import import_module
 from typing import IO
 
 from actors.embedded import choose_num_cpus, set_environment
-from actors.nursery import Nursery, opened
+from actors.nursery import IS_POSSIBLE, Nursery, opened
 from actors.nursery_process import AT_ONCE
+from actors.programs import command
 from ray_easgd.config import Config
 from ray_easgd.environment import ray_address
 from ray_easgd.errors import EasgdError
@@ -31,7 +32,7 @@ class Head:
     def __init__(self, num_cpus: int, nursery: Nursery, *, keep_logs: bool) -> None:
         words = [str(num_cpus), "logs" if keep_logs else "quiet"]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "actors.head", *words],
+            command("actors.head", *words),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -70,25 +71,29 @@ def ahead(config: Config, *, log_to_driver: bool) -> Iterator[None]:
 
     ``connected`` joins it. Nothing happens where torch is there already, or the cluster.
     """
-    if "torch" in sys.modules or "ray" in sys.modules or is_elsewhere(config):
+    is_late = "torch" in sys.modules or "ray" in sys.modules
+    if is_late or is_elsewhere(config) or not IS_POSSIBLE:
         yield
         return
     num_cpus = choose_num_cpus(config)
     set_environment()
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray's own choice, made before we load it
-    with opened() as nursery:
+    with ExitStack() as begun:
+        nursery = begun.enter_context(opened())
         head = Head(num_cpus, nursery, keep_logs=log_to_driver)
-        try:
-            for name in AT_ONCE:
-                import_module(name)
-            nursery.serve_from_a_copy(not_for_it=head.streams)
-            _begun.append(head)
-            yield
-        finally:
-            _begun.clear()
-            if "ray" in sys.modules:
-                import_module("ray").shutdown()
-            head.end()
+        begun.callback(head.end)
+        for name in AT_ONCE:
+            import_module(name)
+        nursery.serve_from_a_copy(not_for_it=head.streams)
+        begun.callback(_leave)
+        _begun.append(head)
+        yield
+
+
+def _leave() -> None:
+    _begun.clear()
+    if "ray" in sys.modules:
+        import_module("ray").shutdown()
 
 
 def address() -> str | None:

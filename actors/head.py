@@ -1,4 +1,4 @@
-"""A program: WORKERS LOGS. Ray on this machine, until its standard input ends.
+"""A program: CPUS LOGS. Ray on this machine, until its standard input ends.
 
 It prints the address. Its worker processes come from the nursery that its environment names.
 """

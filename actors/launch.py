@@ -6,21 +6,33 @@ of Ray's own ``setup_worker.py``, which it stands in for.
 
 import json
 import os
+import resource
 import signal
 import socket
+import struct
 import sys
 
 ADDRESS = "RAY_EASGD_NURSERY"
-"""The environment variable that names the nursery's socket."""
+"""The environment variable that names the nursery's socket, an abstract one of Linux."""
 
 _CONTEXT, _LANGUAGE = "--serialized-runtime-env-context=", "--language="
 
 
 def main(words: list[str]) -> None:
     """End once the nursery has a child with these words, or become what Ray would have run."""
-    if not (_is_plain(words) and _is_born(words)):
-        setup = os.path.join(os.path.dirname(words[0]), "setup_worker.py")  # noqa: PTH118, PTH120
-        os.execv(sys.executable, [sys.executable, setup, *words])
+    if _is_plain(words) and _is_born(words):
+        return
+    if os.environ.get("RAY_RAYLET_PID", str(os.getppid())) != str(os.getppid()):
+        sys.exit("the Ray that has asked for this worker is gone")
+    setup = os.path.join(os.path.dirname(words[0]), "setup_worker.py")  # noqa: PTH118, PTH120
+    os.execv(sys.executable, [sys.executable, setup, *words])
+
+
+def uid_of_peer(connection: socket.socket) -> int:
+    """Whose process is at the other end."""
+    size = struct.calcsize("3i")
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    return int(struct.unpack("3i", credentials)[1])
 
 
 def _is_plain(words: list[str]) -> bool:
@@ -31,15 +43,21 @@ def _is_plain(words: list[str]) -> bool:
 
 def _is_born(words: list[str]) -> bool:
     nursery = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    order = {
-        "argv": [word for word in words if not word.startswith((_CONTEXT, _LANGUAGE))],
-        "cwd": os.getcwd(),  # noqa: PTH109
-        "environment": dict(os.environ),
-        "niceness": os.nice(0),
-        "blocked": list(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-    }
     try:
-        nursery.connect(os.environ[ADDRESS])
+        with open("/proc/self/oom_score_adj") as file:  # noqa: PTH123
+            oom_score = file.read()
+        order = {
+            "argv": [word for word in words if not word.startswith((_CONTEXT, _LANGUAGE))],
+            "cwd": os.getcwd(),  # noqa: PTH109
+            "environment": dict(os.environ),
+            "niceness": os.nice(0),
+            "blocked": list(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+            "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE),
+            "oom_score": oom_score,
+        }
+        nursery.connect("\0" + os.environ[ADDRESS])
+        if uid_of_peer(nursery) != os.getuid():
+            return False
         socket.send_fds(nursery, [b"!"], [0, 1, 2])
         nursery.sendall(json.dumps(order).encode())
         nursery.shutdown(socket.SHUT_WR)

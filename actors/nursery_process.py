@@ -5,23 +5,25 @@ A program: SOCKET LIFELINE, two descriptors; or a copy of its driver. It ends wh
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import gc
 import json
 import os
 import random
+import resource
 import runpy
 import select
 import signal
 import socket
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any
+
+from actors.launch import uid_of_peer
+from actors.programs import run_in_a_copy
 
 AT_ONCE = ("torch", "ray_easgd.loop", "ray_easgd.aggregator", "ray_easgd.evaluate")
 """What takes longest, and a driver needs too."""
@@ -35,57 +37,24 @@ _WHEN_ASKED = (
 _OF_NO_JOB = {"RAY_JOB_ID": "ffffffff"}  # as in the processes Ray starts before it is asked for any
 
 
-class Birth(NamedTuple):
-    """What a copy is to be: Ray's order, and the descriptors of its standard streams."""
-
-    order: dict[str, Any]
-    streams: Sequence[int]
-
-
 def main() -> None:
     _import(AT_ONCE)
     serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
 
 
-def serve(server: socket.socket, lifeline: int) -> NoReturn:
+def serve(server: socket.socket, lifeline: int) -> None:
     """Until the lifeline's other end is closed, whatever this process was before."""
-    _as_a_program(partial(_serve, server, lifeline))
-
-
-def _serve(server: socket.socket, lifeline: int) -> None:
-    _import(_OURS_ALONE)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
-    birth = _wait_for_birth(server, lifeline)
-    if birth is not None:
-        _live(birth)
-
-
-def _as_a_program(run: Callable[[], None]) -> NoReturn:
-    """Run it and end as an interpreter does. Who called us, in a copy, is nobody to return to."""
-    code = 1
-    try:
-        run()
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    finally:
-        if isinstance(error := sys.exc_info()[1], BaseException):
-            traceback.print_exception(error)
-        atexit._run_exitfuncs()  # noqa: SLF001  (as multiprocessing does)
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(code)
-
-
-def _wait_for_birth(server: socket.socket, lifeline: int) -> Birth | None:
-    """Serve. Returns in each copy with its birth, and without one when the driver is gone."""
+    _import(_OURS_ALONE)
     is_complete = False
     while lifeline not in select.select([server.fileno(), lifeline], [], [])[0]:
         client, _ = server.accept()
         streams: Sequence[int] = ()
         with client, contextlib.suppress(OSError, ValueError):  # it ended before it had asked
+            if uid_of_peer(client) != os.getuid():
+                continue
             streams = socket.recv_fds(client, 1, 3)[1]
             with client.makefile("rb") as asked:
                 order: dict[str, Any] = json.load(asked)
@@ -93,34 +62,34 @@ def _wait_for_birth(server: socket.socket, lifeline: int) -> Birth | None:
                 _take_environment(order["environment"] | _OF_NO_JOB)
                 _import(_WHEN_ASKED)
                 is_complete = True
-            if os.fork() == 0:
-                for ended in (server.detach(), client.detach(), lifeline):
-                    os.close(ended)
-                return Birth(order, streams)
+            ended = (server.fileno(), client.fileno(), lifeline)
+            run_in_a_copy(partial(_live, order, streams, ended))
             client.sendall(b"!")
         for stream in streams:
             os.close(stream)
-    return None
 
 
-def _live(birth: Birth) -> None:
+def _live(order: dict[str, Any], streams: Sequence[int], ended: Sequence[int]) -> None:
     """Be the process that Ray has asked for, as if it had just been started."""
     import numpy as np
 
-    order, streams = birth
-    os.setsid()  # Ray ends whatever is in the process group of a worker that ends
     for k, stream in enumerate(streams):
         os.dup2(stream, k)
-        os.close(stream)
+    for descriptor in (*streams, *ended):
+        os.close(descriptor)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout, sys.stderr = (os.fdopen(k, "w", 1, closefd=False) for k in (1, 2))
     _take_environment(order["environment"])
     os.chdir(order["cwd"])
     os.nice(max(0, order["niceness"] - os.nice(0)))
+    resource.setrlimit(resource.RLIMIT_NOFILE, order["descriptors"])
+    Path("/proc/self/oom_score_adj").write_text(order["oom_score"], "ascii")
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, order["blocked"])
     random.seed()
     np.random.seed()
     sys.argv = order["argv"]
-    sys.path[0] = str(Path(sys.argv[0]).parent)
+    sys.path.insert(0, str(Path(sys.argv[0]).parent))
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 

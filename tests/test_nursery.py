@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from actors import launch
-from actors.nursery import nursery
 from ray_easgd.processes import family
 
 pytestmark = pytest.mark.cluster
 
 PROGRAM = """
-import json, os, random, signal, sys
+import json, os, random, resource, signal, sys
 import numpy as np
 print(json.dumps({
     "argv": sys.argv, "path": sys.path[0], "cwd": os.getcwd(), "name": __name__,
@@ -29,6 +31,8 @@ print(json.dumps({
     "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())), "niceness": os.nice(0),
     "child_signal": str(signal.getsignal(signal.SIGCHLD)),
     "descriptors": os.listdir("/proc/self/fd"),
+    "limit": resource.getrlimit(resource.RLIMIT_NOFILE),
+    "oom_score": open("/proc/self/oom_score_adj").read(),
     "random": [random.random(), float(np.random.random())], "has_torch": "torch" in sys.modules,
     "asked": sys.stdin.read(),
 }))
@@ -44,13 +48,60 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "worker.py"
 
 
-@pytest.fixture(scope="module")
-def nursery_pid(cluster: None) -> Iterator[int]:
-    """One of this module's own, inside the block of the cluster's."""
-    before = set(family(os.getpid()))
-    with nursery():
-        (pid,) = set(family(os.getpid())) - before
-        yield pid
+@dataclass
+class Served:
+    """A nursery, its address and its driver's process."""
+
+    pid: int
+    address: str
+    driver: subprocess.Popen[str]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What Ray would have told a process of its own."""
+        return {**os.environ, launch.ADDRESS: self.address}
+
+
+DRIVER = """
+from actors.nursery import opened
+from actors.nursery_process import AT_ONCE
+from importlib import import_module
+import atexit, sys
+with opened() as nursery:
+    if sys.argv[1] == "fresh":
+        nursery.serve()
+    else:
+        for name in AT_ONCE:
+            import_module(name)
+        atexit.register(print, "the driver ends")
+        sys.stdout.write("half a line, ")
+        nursery.serve_from_a_copy(not_for_it=[])
+    print(nursery.pid, *nursery.environment.values(), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module", params=["fresh", "copy"])
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    """From a process of its own, and from a copy of its driver."""
+    with serving(request.param) as found:
+        yield found
+
+
+@contextmanager
+def serving(kind: str) -> Iterator[Served]:
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, kind],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert driver.stdout
+    pid, address = driver.stdout.readline().removeprefix("half a line, ").split()
+    yield Served(int(pid), address, driver)
+    rest, _ = driver.communicate()
+    if driver.returncode == 0:
+        assert rest == ("the driver ends\n" if kind == "copy" else ""), "no copy says it too"
 
 
 def started(program: Path, *words: str, **how: Any) -> str:
@@ -68,25 +119,37 @@ def started(program: Path, *words: str, **how: Any) -> str:
     return str(done.stdout)
 
 
+def gone(pid: int) -> bool:
+    """Once it is; False if it stays for a minute."""
+    try:
+        end = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    ended = select.poll()
+    ended.register(end, select.POLLIN)
+    is_gone = bool(ended.poll(60_000))
+    os.close(end)
+    return is_gone
+
+
 def test_a_copy_is_what_ray_would_have_started(
-    nursery_pid: int, program: Path, tmp_path: Path
+    served: Served, program: Path, tmp_path: Path
 ) -> None:
-    environment = {**os.environ, "HERE": "yes"}
+    environment = {**served.environment, "HERE": "yes"}
     del environment["PATH"]
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def as_the_raylet() -> None:
+        os.nice(3)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        resource.setrlimit(resource.RLIMIT_NOFILE, (345, most))
+        Path("/proc/self/oom_score_adj").write_text("678")
+
+    words = ("--a=1", "--serialized-runtime-env-context={}")
     told = json.loads(
-        started(
-            program,
-            "--a=1",
-            "--serialized-runtime-env-context={}",
-            env=environment,
-            cwd=tmp_path,
-            preexec_fn=lambda: (
-                os.nice(3),
-                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}),
-            ),
-        )
+        started(program, *words, env=environment, cwd=tmp_path, preexec_fn=as_the_raylet)
     )
-    assert told["parent"] == nursery_pid
+    assert told["parent"] == served.pid
     assert told["has_torch"]
     assert told["group"], "Ray kills the process group of a worker that ends"
     assert told["name"] == "__main__"
@@ -97,50 +160,64 @@ def test_a_copy_is_what_ray_would_have_started(
     assert told["environment"] == environment
     assert told["blocked"] == [signal.SIGINT]
     assert told["niceness"] == os.nice(0) + 3
+    assert told["limit"] == [345, most]
+    assert told["oom_score"] == "678\n"
     assert told["child_signal"] == str(signal.SIG_DFL)
     assert len(told["descriptors"]) == 4, "the standard streams, and the folder it lists"
 
 
-def test_no_two_copies_draw_the_same_numbers(nursery_pid: int, program: Path) -> None:
-    a, b = (json.loads(started(program))["random"] for _ in range(2))
+def test_no_two_copies_draw_the_same_numbers(served: Served, program: Path) -> None:
+    environment = served.environment
+    a, b = (json.loads(started(program, env=environment))["random"] for _ in range(2))
     assert a[0] != b[0]
     assert a[1] != b[1]
 
 
-def test_another_environment_is_prepared_by_ray(nursery_pid: int, program: Path) -> None:
+@pytest.mark.parametrize("end", ["sys.exit(3)", "1 / 0", "sys.stdout.close()", "os._exit(0)"])
+def test_however_one_ends_the_next_is_born(
+    served: Served, program: Path, tmp_path: Path, end: str
+) -> None:
+    other = tmp_path / "worker.py"
+    other.write_text(f"import os, sys\n{end}\n")
+    words = [sys.executable, launch.__file__, str(other), "--language=PYTHON"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=served.environment)
+    assert ("ZeroDivisionError" in done.stderr) == (end == "1 / 0")
+    assert json.loads(started(program, env=served.environment))["parent"] == served.pid
+
+
+def test_another_environment_is_prepared_by_ray(served: Served, program: Path) -> None:
     context = '--serialized-runtime-env-context={"py_executable": "another"}'
     words = (str(program), context, "--language=PYTHON")
-    assert started(program, context) == " ".join(("prepared", *words)) + "\n"
+    said = started(program, context, env=served.environment)
+    assert said == " ".join(("prepared", *words)) + "\n"
 
 
-def test_without_a_nursery_ray_does_it(cluster: None, program: Path) -> None:
-    with nursery():
-        gone = os.environ[launch.ADDRESS]
+def test_without_a_nursery_ray_does_it(program: Path) -> None:
     unnamed = {name: value for name, value in os.environ.items() if name != launch.ADDRESS}
-    for environment in (unnamed, {**os.environ, launch.ADDRESS: gone}):
+    for environment in (unnamed, {**unnamed, launch.ADDRESS: "nobody"}):
         assert started(program, env=environment).startswith("prepared")
 
 
-def test_the_nursery_goes_with_its_driver() -> None:
-    driver = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "from actors.nursery import nursery\nwith nursery():\n print(0, flush=True)\n input()",
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert driver.stdout
-    driver.stdout.readline()
-    (pid,) = set(family(driver.pid)) - {driver.pid}
-    end = os.pidfd_open(pid)
-    driver.kill()
-    driver.communicate()
-    ended = select.poll()
-    ended.register(end, select.POLLIN)
-    assert ended.poll(60_000)
-    os.close(end)
+@pytest.mark.parametrize("kind", ["fresh", "copy"])
+def test_a_nursery_that_dies_costs_its_imports_only(program: Path, kind: str) -> None:
+    with serving(kind) as served:
+        os.kill(served.pid, signal.SIGKILL)
+        assert started(program, env=served.environment).startswith("prepared")
+
+
+def test_who_was_asked_for_by_a_ray_that_is_gone_is_not_started(program: Path) -> None:
+    words = [sys.executable, launch.__file__, str(program), "--language=PYTHON"]
+    environment = {**os.environ, launch.ADDRESS: "nobody", "RAY_RAYLET_PID": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert not done.stdout
+
+
+@pytest.mark.parametrize("kind", ["fresh", "copy"])
+def test_the_nursery_goes_with_its_driver(kind: str) -> None:
+    with serving(kind) as served:
+        served.driver.kill()
+        assert gone(served.pid)
 
 
 def test_a_cluster_of_our_own_takes_its_workers_from_there(cluster: None) -> None:
@@ -162,7 +239,10 @@ def test_a_cluster_of_our_own_takes_its_workers_from_there(cluster: None) -> Non
 
 
 def test_a_cluster_of_our_own_has_no_process_that_only_costs(cluster: None) -> None:
-    commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in family(os.getpid())]
+    commands = []
+    for pid in family(os.getpid()):
+        with suppress(FileNotFoundError):
+            commands.append(Path(f"/proc/{pid}/cmdline").read_bytes())
     assert any(b"raylet" in command for command in commands)
     for needless in (b"dashboard/dashboard.py", b"monitor.py"):
         assert not any(needless in command for command in commands), needless
