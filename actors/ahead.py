@@ -17,7 +17,7 @@ from typing import IO
 
 from actors.embedded import choose_num_cpus, set_environment
 from actors.nursery import IS_POSSIBLE, Nursery, opened
-from actors.nursery_process import AT_ONCE
+from actors.nursery_process import AT_ONCE, import_all
 from actors.programs import command
 from ray_easgd.config import Config
 from ray_easgd.environment import ray_address
@@ -82,8 +82,7 @@ def ahead(config: Config, *, log_to_driver: bool) -> Iterator[None]:
         nursery = begun.enter_context(opened())
         head = Head(num_cpus, nursery, keep_logs=log_to_driver)
         begun.callback(head.end)
-        for name in AT_ONCE:
-            import_module(name)
+        import_all(AT_ONCE)
         nursery.serve_from_a_copy(not_for_it=head.streams)
         begun.callback(_leave)
         _begun.append(head)

@@ -34,6 +34,7 @@ _WHEN_ASKED = (
     *("ray._private.workers.default_worker", "actors.worker", "actors.center"),
     *("actors.aggregator", "actors.controller", "actors.evaluator"),
 )
+_THREADS = "OMP_NUM_THREADS"
 _OF_NO_JOB = {"RAY_JOB_ID": "ffffffff"}  # as in the processes Ray starts before it is asked for any
 
 
@@ -98,9 +99,21 @@ def _take_environment(environment: dict[str, str]) -> None:
     os.environ.update(environment)
 
 
-def _import(names: Sequence[str]) -> None:
+def import_all(names: Sequence[str]) -> None:
+    """With one thread for OpenMP and BLAS, which look for their number when they are loaded.
+
+    As Ray gives it to a worker of one CPU, unless the user has set another.
+    """
+    is_set = _THREADS in os.environ
+    os.environ.setdefault(_THREADS, "1")
     for name in names:
         import_module(name)
+    if not is_set:
+        del os.environ[_THREADS]
+
+
+def _import(names: Sequence[str]) -> None:
+    import_all(names)
     gc.collect()
     gc.freeze()  # or the first collection in a copy would write to every page of it
 

@@ -33,6 +33,8 @@ print(json.dumps({
     "descriptors": os.listdir("/proc/self/fd"),
     "limit": resource.getrlimit(resource.RLIMIT_NOFILE),
     "oom_score": open("/proc/self/oom_score_adj").read(),
+    "threads": len(os.listdir("/proc/self/task")),
+    "torch_threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 0,
     "random": [random.random(), float(np.random.random())], "has_torch": "torch" in sys.modules,
     "asked": sys.stdin.read(),
 }))
@@ -64,15 +66,13 @@ class Served:
 
 DRIVER = """
 from actors.nursery import opened
-from actors.nursery_process import AT_ONCE
-from importlib import import_module
+from actors.nursery_process import AT_ONCE, import_all
 import atexit, sys
 with opened() as nursery:
     if sys.argv[1] == "fresh":
         nursery.serve()
     else:
-        for name in AT_ONCE:
-            import_module(name)
+        import_all(AT_ONCE)
         atexit.register(print, "the driver ends")
         sys.stdout.write("half a line, ")
         nursery.serve_from_a_copy(not_for_it=[])
@@ -135,7 +135,7 @@ def gone(pid: int) -> bool:
 def test_a_copy_is_what_ray_would_have_started(
     served: Served, program: Path, tmp_path: Path
 ) -> None:
-    environment = {**served.environment, "HERE": "yes"}
+    environment = {**served.environment, "HERE": "yes", "OMP_NUM_THREADS": "1"}
     del environment["PATH"]
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 
@@ -151,6 +151,7 @@ def test_a_copy_is_what_ray_would_have_started(
     )
     assert told["parent"] == served.pid
     assert told["has_torch"]
+    assert told["threads"] == told["torch_threads"] == 1, "as with the OMP_NUM_THREADS of Ray"
     assert told["group"], "Ray kills the process group of a worker that ends"
     assert told["name"] == "__main__"
     assert told["argv"] == [str(program), "--a=1"]
