@@ -108,15 +108,12 @@ def nursery() -> Iterator[None]:
         return
     with opened() as found:
         found.serve()
-        before = os.environ.get(launch.ADDRESS)
         os.environ.update(found.environment)
         try:
             with taken_from_it():
                 yield
         finally:
             del os.environ[launch.ADDRESS]
-            if before is not None:
-                os.environ[launch.ADDRESS] = before
 
 
 @contextmanager

@@ -33,9 +33,13 @@ def run_in_a_copy(run: Callable[[], None]) -> int:
         with suppress(AttributeError, ValueError, OSError):
             stream.flush()  # or the copy would write the same once more
     later = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # numpy's threads have their own care
-        pid = os.fork()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # numpy sees to its own threads
+            pid = os.fork()
+    except OSError:  # no room for one more
+        signal.pthread_sigmask(signal.SIG_SETMASK, later)
+        raise
     if pid == 0:
         code = 1
         try:
