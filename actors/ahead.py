@@ -85,6 +85,7 @@ def ahead(config: Config, *, log_to_driver: bool) -> Iterator[None]:
         import_all(AT_ONCE)
         nursery.serve_from_a_copy(not_for_it=head.streams)
         begun.callback(_leave)
+        import_all(("actors.trainer",))
         _begun.append(head)
         yield
 

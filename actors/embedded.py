@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,14 @@ OUR_CLUSTERS = {
     "RAY_free_objects_period_milliseconds": "10",  # default 1000: puts touch fresh pages
     "RAY_worker_niceness": "0",  # default 15: workers lose the CPU to everything else
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # The raylet is sooner than its own store, and tries again after 1000 ms, 10 times
+    "RAY_raylet_client_connect_timeout_milliseconds": "10",
+    "RAY_raylet_client_num_connect_attempts": "1000",
 }
 """Settings of the clusters that we start."""
 
 _SLOTS_PER_CORE = 8
+_LOOK_EVERY_S, _LOOKS = 0.02, 500
 
 
 def choose_num_cpus(config: Config) -> int:
@@ -95,9 +100,11 @@ def _lean(*, keep_logs: bool) -> Iterator[None]:
     """Leave away three processes that each import for seconds, and do nothing for us.
 
     The dashboard's server, which Ray starts and waits for even where no dashboard is wanted; the
-    autoscaler's monitor, where there is one node; who forwards logs, where nobody reads them.
+    autoscaler's monitor, where there is one node; who forwards logs, where nobody reads them. And
+    a second's sleep.
     """
 
+    from ray._private import services
     from ray._private.node import Node
 
     def start_no_server(node: Node, **_: object) -> None:
@@ -114,7 +121,36 @@ def _lean(*, keep_logs: bool) -> Iterator[None]:
         left_away["start_log_monitor"] = start_nothing
     with ExitStack() as restored:
         for name, instead in left_away.items():
-            if hasattr(Node, name):  # as in the Ray we know
-                restored.callback(setattr, Node, name, getattr(Node, name))
-                setattr(Node, name, instead)
+            restored.enter_context(_replaced(Node, name, instead))
+        restored.enter_context(_replaced(services, "get_node", _node_once_there))
         yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, instead: Callable[..., Any]) -> Iterator[None]:
+    """Where ``owner`` has it, as in the Ray we know."""
+    if not hasattr(owner, name):
+        yield
+        return
+    before = getattr(owner, name)
+    setattr(owner, name, instead)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def _node_once_there(gcs_address: str, node_id: str) -> Any:
+    """As ``ray._private.services.get_node``, which sleeps a second where a node is not there yet.
+
+    Asking at once and often, as nobody tells; after ten seconds Ray may ask as it does.
+    """
+    from ray._private import services, state
+
+    table = state.GlobalState()
+    table._initialize_global_state(services._get_gcs_client_options(gcs_address))  # noqa: SLF001
+    for _ in range(_LOOKS):
+        if any(row["NodeID"] == node_id for row in table.node_table()):
+            break
+        time.sleep(_LOOK_EVERY_S)
+    return table.get_node(node_id)

@@ -29,7 +29,7 @@ AT_ONCE = ("torch", "ray_easgd.loop", "ray_easgd.aggregator", "ray_easgd.evaluat
 """What takes longest, and a driver needs too."""
 
 _OURS_ALONE = ("ray_easgd.shared.hall", "google.protobuf.json_format", "grpc.aio")
-# Ray's library reads the environment as it is loaded: only once a worker's environment is known.
+# Ray's library reads the environment as it is loaded, the raylet's process id too: not before.
 _WHEN_ASKED = (
     *("ray._private.workers.default_worker", "actors.worker", "actors.center"),
     *("actors.aggregator", "actors.controller", "actors.evaluator"),
@@ -39,7 +39,7 @@ _OF_NO_JOB = {"RAY_JOB_ID": "ffffffff"}  # as in the processes Ray starts before
 
 
 def main() -> None:
-    _import(AT_ONCE)
+    import_all(AT_ONCE)
     serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
 
 
@@ -48,7 +48,7 @@ def serve(server: socket.socket, lifeline: int) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
-    _import(_OURS_ALONE)
+    import_all(_OURS_ALONE)
     is_complete = False
     while lifeline not in select.select([server.fileno(), lifeline], [], [])[0]:
         client, _ = server.accept()
@@ -61,7 +61,7 @@ def serve(server: socket.socket, lifeline: int) -> None:
                 order: dict[str, Any] = json.load(asked)
             if not is_complete:
                 _take_environment(order["environment"] | _OF_NO_JOB)
-                _import(_WHEN_ASKED)
+                import_all(_WHEN_ASKED)
                 is_complete = True
             ended = (server.fileno(), client.fileno(), lifeline)
             run_in_a_copy(partial(_live, order, streams, ended))
@@ -100,22 +100,21 @@ def _take_environment(environment: dict[str, str]) -> None:
 
 
 def import_all(names: Sequence[str]) -> None:
-    """With one thread for OpenMP and BLAS, which look for their number when they are loaded.
+    """For good, with one thread for OpenMP and BLAS, which look for their number when loaded.
 
     As Ray gives it to a worker of one CPU, unless the user has set another.
     """
     is_set = _THREADS in os.environ
     os.environ.setdefault(_THREADS, "1")
-    for name in names:
-        import_module(name)
+    gc.disable()  # a sixth of the time, to find nothing
+    try:
+        for name in names:
+            import_module(name)
+    finally:
+        gc.enable()
+        gc.freeze()  # or the first collection in a copy would write to every page of it
     if not is_set:
         del os.environ[_THREADS]
-
-
-def _import(names: Sequence[str]) -> None:
-    import_all(names)
-    gc.collect()
-    gc.freeze()  # or the first collection in a copy would write to every page of it
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ line of standard output is one JSON object; everything a person watches goes to 
 
 from __future__ import annotations
 
+import atexit
+import gc
 import signal
 import sys
 import time
@@ -31,6 +33,13 @@ from ray_easgd.version import __version__
 
 _BEGAN_AT = time.time()
 _TELL_EVERY_S = 5.0
+
+
+@atexit.register
+def _end_at_once() -> None:
+    """The last collection of an interpreter with torch in it takes a second, to free nothing."""
+    if "triton" not in sys.modules:  # whose bindings would tell of leaks
+        gc.freeze()
 
 
 class _Program(click.Group):
