@@ -67,19 +67,20 @@ class Controller(Named):
         self._bequests: deque[tuple[float, Belongings]] = deque(maxlen=_MOST_BEQUESTS)
         self._posts = Posts(num_hubs)
         self._epoch = 0  # of the center's state, as its leases follow it
+        self._is_first = not ray.get_runtime_context().was_current_actor_reconstructed
         self._remembers = Event()
-        if not ray.get_runtime_context().was_current_actor_reconstructed:
-            self._remembers.set()
 
     @ray.method(concurrency_group="control")
     def begin(self, centers: tuple[ActorProxy[Center], ...], progress: Progress | None) -> None:
-        """Where the center is, and what a run that is resumed has seen: before anybody asks.
+        """Where the center is, and what a run that is resumed has seen: who asks sooner waits.
 
         No argument of the constructor's: Ray starts an actor again from those it can copy.
         """
         self._progress = progress
         for k, center in enumerate(centers):
             self._posts.put(Hub(name=center_name(k), handle=center, parent="", is_leaf=False))
+        if self._is_first:
+            self._remembers.set()
 
     @ray.method(concurrency_group="control")
     def restore(self, memory: Memory) -> None:
@@ -250,7 +251,7 @@ class Controller(Named):
             return self._page
 
     def _at_a_glance(self) -> Book:
-        book, knows = self._book, self._remembers.is_set()
+        book, knows = self._book, self._is_first or self._remembers.is_set()
         if book is None:
             return Book(opened=False, remembers=knows, wanted=self._wanted, stopped=self._stopped)
         return Book(

@@ -47,10 +47,12 @@ class Posts:
         self._changed = Condition()
 
     def put(self, hub: Hub) -> None:
-        """It is there, for the first time or again."""
+        """It is there, for the first time or again. Word of an older life changes nothing."""
         with self._changed:
-            self._hubs[hub.name] = hub
-            self._changed.notify_all()
+            known = self._hubs.get(hub.name)
+            if known is None or hub.life >= known.life:  # words may overtake each other
+                self._hubs[hub.name] = hub
+                self._changed.notify_all()
 
     def attach(self, worker: str, node: str) -> Hub:
         """The hub on its node, or the one with the fewest workers; once all were there."""
@@ -80,9 +82,9 @@ class Posts:
             self.workers.pop(worker, None)
 
     def successor(self, name: str, life: int) -> Hub:
-        """Who came after that life."""
+        """Who came after that life. Waits until it is there."""
         with self._changed:
-            self._changed.wait_for(lambda: self._hubs[name].life > life)
+            self._changed.wait_for(lambda: name in self._hubs and self._hubs[name].life > life)
             return self._hubs[name]
 
     def _leaves(self) -> list[Hub]:

@@ -157,6 +157,13 @@ def tree(*, as_json: bool, **options: Any) -> Ended:
     type=click.FloatRange(0.0, min_open=True),
     help="Of all whose own the table does not give; ours over their pace.  [default: 0.02]",
 )
+@click.option(
+    "--period",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="Steps between exchanges, of all who do not exchange at each.",
+)
 @click.option("--data", help="Default: fashion_mnist where RAY_EASGD_DATA is set, else digits.")
 @click.option("--model", help="Default: small_cnn, for the digits mlp.")
 @click.option(
@@ -181,6 +188,7 @@ def peers(
     model: str | None,
     samples: int | None,
     lr: float | None,
+    period: int,
     only: tuple[str, ...],
     out: str | None,
     *,
@@ -201,7 +209,7 @@ def peers(
     measure = actors_module("benchmark.peers")
     data = data or ("fashion_mnist" if data_root() else "digits")
     model = model or ("mlp" if data == "digits" else "small_cnn")
-    work = Workload(data=data, model=model, samples=samples)
+    work = Workload(data=data, model=model, samples=samples, period=period)
     work = replace(work, lr=lr) if lr else work
     options |= {"workload": work, "only": only}
     found = measure.run_peers(measure.PeersOptions(**options), tell=_tell)

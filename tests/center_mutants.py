@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class DropsAPush(Center):
-    """Says yes to every seventh push, and adds nothing."""
+    """Says yes to every third push, and adds nothing."""
 
     _num_pushes = 0
 
     @ray.method(concurrency_group="data")
     def push(self, header: PushHeader, d: np.ndarray | Coded, part: int) -> PushReply:
         self._num_pushes += 1
-        if self._num_pushes % 7 == 0:
+        if self._num_pushes % 3 == 0:
             assert isinstance(d, np.ndarray)
             d = np.zeros_like(d)
         push: Any = super().push  # Ray types it as a remote method

@@ -224,11 +224,13 @@ def test_the_nursery_goes_with_its_driver(kind: str) -> None:
 def test_a_cluster_of_our_own_takes_its_workers_from_there(cluster: None) -> None:
     import ray
 
+    from actors.lifecycle import beside_the_driver
+
     class Who:
         def who(self) -> tuple[int, bool]:
             return os.getppid(), "torch" in sys.modules
 
-    anyone: Any = ray.remote(num_cpus=0)(Who)
+    anyone: Any = ray.remote(num_cpus=0, scheduling_strategy=beside_the_driver())(Who)
     actor = anyone.remote()
     for _ in range(2):  # the second one has taken the place of the first, which Ray has ended
         parent, has_torch = ray.get(actor.who.remote())

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from actors.peers.our_loop import _local_step
+from actors.peers.ours import config_of
 from ray_easgd.errors import Unavailable
 from ray_easgd.journal import Entry
 from ray_easgd.peers.contenders import CONTENDERS, NAMES, Contender
@@ -245,11 +246,15 @@ def test_a_scene_sets_its_workers_pace_by_the_pair() -> None:
 
 
 def test_all_contenders_have_names_of_their_own_and_the_same_period() -> None:
-    assert len(set(NAMES)) == len(CONTENDERS)
-    periods = [
-        c.options["config"]["algorithm"].get("period") for c in CONTENDERS if "config" in c.options
+    assert len(NAMES) == len(set(NAMES))
+    work = Workload(period=5)
+    ours = [
+        config_of(Order(workload=work, folder="f", began_at=BEGAN, port=0, options=c.options))
+        for c in CONTENDERS
+        if "config" in c.options
     ]
-    assert set(periods) <= {Workload().period, None}
+    assert {c.algorithm.period for c in ours if not c.topology.levels} == {work.period}
+    assert any(c.topology.levels for c in ours)
 
 
 @pytest.mark.parametrize(

@@ -53,9 +53,28 @@ def main() -> None:
     path = sys.argv[1]
     order = Order.read(path)
     signal.signal(signal.SIGTERM, _as_interrupt)
+    config = config_of(order)
+    if order.hosts:
+        from actors.peers.apart import start_apart
+
+        start_apart(order, environment=OUR_CLUSTERS)
+    with ahead(config, log_to_driver=True):
+        from actors.peers.our_loop import train_loop
+        from actors.trainer import ElasticTrainer
+
+        trainer = ElasticTrainer(train_loop, train_loop_config={"order": path}, config=config)
+        trainer.fit(display=Watch(order), began_at=order.began_at)
+
+
+def config_of(order: Order) -> Config:
+    """The contender's own keys, and what the work asks of all."""
     stop = {"samples": order.workload.samples} if order.workload.samples else {"seconds": 1e6}
-    config = Config.build(
+    own = order.options["config"]
+    period = {} if "topology" in own else {"period": order.workload.period}
+    return Config.build(
         {
+            **own,
+            "algorithm": own["algorithm"] | period,
             "seed": order.workload.seed,
             "batch_size": order.workload.batch_size,
             "fleet": {
@@ -71,19 +90,8 @@ def main() -> None:
                 "checkpoint_s": order.workload.snapshot_s,
                 "keep": 100_000,
             },
-            **order.options["config"],
         }
     )
-    if order.hosts:
-        from actors.peers.apart import start_apart
-
-        start_apart(order, environment=OUR_CLUSTERS)
-    with ahead(config, log_to_driver=True):
-        from actors.peers.our_loop import train_loop
-        from actors.trainer import ElasticTrainer
-
-        trainer = ElasticTrainer(train_loop, train_loop_config={"order": path}, config=config)
-        trainer.fit(display=Watch(order), began_at=order.began_at)
 
 
 def _as_interrupt(signum: int, frame: object) -> NoReturn:

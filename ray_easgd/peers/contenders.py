@@ -45,7 +45,10 @@ YARDSTICK = Contender(name="no_exchange_pair", program="ray_easgd.peers.alone", 
 
 
 def ours(name: str, step: str, algorithm: Mapping[str, Any], **options: Any) -> Contender:
-    """A method of ours, with the local ``step`` and the keys of ``algorithm``."""
+    """A method of ours, with the local ``step`` and the keys of ``algorithm``.
+
+    The period is the workload's, where a tree's levels have none of their own.
+    """
     config = {"algorithm": dict(algorithm), **options.pop("config", {})}
     return Contender(
         name=name,
@@ -73,6 +76,7 @@ def _torchft(name: str, method: str) -> Contender:
     )
 
 
+_AVERAGE = {"average": "moving", "average_rate": 0.05}
 _LEVELS = [{"fan_out": 2, "period": 2}, {"fan_out": 1, "period": 8}]
 
 CONTENDERS = (
@@ -94,16 +98,12 @@ CONTENDERS = (
     ),
     _torchft("torchft_local_sgd", "local_sgd"),
     _torchft("torchft_diloco", "diloco"),
-    ours("easgd", "sgd", {"name": "easgd", "period": 16}, lr=0.1),
-    ours("eamsgd", "nesterov", {"name": "eamsgd", "period": 16}),
-    ours(
-        "eamsgd_int8",
-        "nesterov",
-        {"name": "eamsgd", "period": 16},
-        config={"exchange": {"format": "int8"}},
-    ),
-    ours("diloco_async", "nesterov", {"name": "diloco_async", "period": 16}),
-    ours("downpour", "sgd", {"name": "downpour", "period": 16}, lr=0.05),
+    ours("easgd", "sgd", {"name": "easgd"}, lr=0.1),
+    ours("eamsgd", "nesterov", {"name": "eamsgd"}),
+    ours("eamsgd_average", "nesterov", {"name": "eamsgd"}, config={"center": _AVERAGE}),
+    ours("eamsgd_int8", "nesterov", {"name": "eamsgd"}, config={"exchange": {"format": "int8"}}),
+    ours("diloco_async", "nesterov", {"name": "diloco_async"}),
+    ours("downpour", "sgd", {"name": "downpour"}, lr=0.05),
     ours("eamsgd_tree", "nesterov", {"name": "eamsgd"}, config={"topology": {"levels": _LEVELS}}),
 )
 NAMES = tuple(contender.name for contender in CONTENDERS)

@@ -31,7 +31,7 @@ class Workload:
     period: int = 16
     num_workers: int = 2
     samples: int | None = None
-    snapshot_s: float = 3.0
+    snapshot_s: float = 1.0
     seed: int = 0
     pauses_s: tuple[float, ...] = (0.0,)
 
