@@ -9,6 +9,7 @@ fetching.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING
@@ -39,7 +40,8 @@ if TYPE_CHECKING:  # Ray imports this module wherever a handle arrives: without 
 class Center(Named):
     """The actor that holds the center variable, or one shard of it.
 
-    ``part`` is the slice a call is about, 0 where the vector travels whole.
+    ``part`` is the slice a call is about, 0 where the vector travels whole. A successor
+    (``life`` above 1) lets nobody join or leave until it has taken up what its predecessor left.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Center(Named):
         options: HubOptions,
         fragments: int = 1,
         wire_format: WireFormat = "float32",
+        life: int = 1,
     ) -> None:
         from actors.hub_slice import open_slices
         from actors.process import load_loops, settle_in
@@ -57,10 +60,14 @@ class Center(Named):
         load_loops()
         warm_up(wire_format)  # or the children's first exchanges would all be late
         self._open(run, open_slices(options, fragments))
+        if life > 1:
+            self._in_office.clear()
 
     def _open(self, run: str, slices: list[HubSlice]) -> None:
         self._run, self._slices = run, slices
         self._node = ray.get_runtime_context().get_node_id()
+        self._in_office = Event()
+        self._in_office.set()
 
     @ray.method(concurrency_group="data")
     def begin(self, options: HubOptions) -> None:
@@ -85,16 +92,19 @@ class Center(Named):
         ``near`` is the node of a child that could exchange in the hub's own memory; where that is
         ours it gets a place there instead of a snapshot.
         """
+        self._in_office.wait()
         return self._slices[part].join(child, vector, layout, is_near=near == self._node)
 
     @ray.method(concurrency_group="control")
     def leave(self, incarnation: int, part: int, intervals: tuple[Interval, ...]) -> None:
         """A child's goodbye, with the data that nothing else has carried."""
+        self._in_office.wait()
         self._slices[part].leave(incarnation, intervals)
 
     @ray.method(concurrency_group="control")
     def lose(self, child: str) -> list[int]:
         """A child's process is gone: its lives end here, and late pushes of theirs are refused."""
+        self._in_office.wait()
         return [life for part in self._slices for life in part.lose(child)]
 
     @ray.method(concurrency_group="control")
@@ -182,12 +192,14 @@ class Center(Named):
         """Go on from a checkpoint; nobody has joined yet."""
         for part, hub in zip(self._slices, saved, strict=True):
             part.resume(hub, layout)
+        self._in_office.set()
 
     @ray.method(concurrency_group="data")
     def start_anew(self, epoch: int) -> None:
         """Nothing is left of the center before: the first child's vector will be this one's."""
         for part in self._slices:
-            part.hub.epoch = epoch
+            part.start_anew(epoch)
+        self._in_office.set()
 
     @ray.method(concurrency_group="data")
     def take_over(self, legacy: Legacy, progress: Progress | None, steps: int) -> str:
@@ -198,14 +210,18 @@ class Center(Named):
         from actors.hub_slice import take_memory
         from ray_easgd.shared.segment import SharedMemoryUnavailable
 
-        try:
-            take_memory(legacy, [part.hub for part in self._slices])
-        except SharedMemoryUnavailable as error:
-            return str(error)
-        first = self._slices[0].hub
-        first.steps = max(first.steps_in_place, steps)
-        if progress is not None:
-            first.progress.learn(progress)
+        with ExitStack() as whole:
+            for part in self._slices:
+                whole.enter_context(part.moved)
+            try:
+                take_memory(legacy, [part.hub for part in self._slices])
+            except SharedMemoryUnavailable as error:
+                return str(error)
+            first = self._slices[0].hub
+            first.steps = max(first.steps_in_place, steps)
+            if progress is not None:
+                first.progress.learn(progress)
+        self._in_office.set()
         return ""
 
     @ray.method(concurrency_group="data")
@@ -219,6 +235,7 @@ class Center(Named):
         """Go on from the newest snapshots that children held, one for each slice."""
         for part, held, lives in zip(self._slices, snapshots, legacy.afar, strict=True):
             part.recover(held, legacy.layout, lives, epoch=epoch, born=born)
+        self._in_office.set()
         return ""
 
     @ray.method(concurrency_group="data")
@@ -264,4 +281,4 @@ def start_center(
         max_task_retries=0,
         allow_out_of_order_execution=True,
         **placed("shard" if shard else "center"),
-    ).remote(run, options, fragments, wire_format)
+    ).remote(run, options, fragments, wire_format, life)

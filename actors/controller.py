@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from threading import Event, Lock
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from actors.lifecycle import Named, actor_name, as_actor
 from actors.page import Page, start_page
 from actors.placement import placed
 from actors.posts import Hub, Posts, center_name
-from actors.words import Book, Census, Memory, Note, WorkerStatus
+from actors.words import Book, Census, Memory, Note, Sitting, WorkerStatus
 from ray_easgd.leases import LeaseBook
 from ray_easgd.progress import Progress
 from ray_easgd.protocol import Interval
@@ -56,14 +56,15 @@ class Controller(Named):
         self._run, self._folder, self._home = run, folder, home
         self._page: ActorProxy[Page] | None = None
         self._progress: Progress | None = None
+        self._held: Mapping[Sitting, tuple[Interval, ...]] = {}
         self._total, self._bounded = total_samples, bounded
         self._lock = Lock()
         self._book: LeaseBook | None = None
         self._wanted: int | None = None
         self._stopped = False
         self._notes: list[Note] = []
-        self._workers: dict[tuple[str, int], WorkerStatus] = {}
-        self._gone: set[tuple[str, int]] = set()
+        self._workers: dict[Sitting, WorkerStatus] = {}
+        self._gone: set[Sitting] = set()
         self._bequests: deque[tuple[float, Belongings]] = deque(maxlen=_MOST_BEQUESTS)
         self._posts = Posts(num_hubs)
         self._epoch = 0  # of the center's state, as its leases follow it
@@ -84,57 +85,66 @@ class Controller(Named):
 
     @ray.method(concurrency_group="control")
     def restore(self, memory: Memory) -> None:
-        """Begin again with what the driver knows."""
+        """Begin again with what the driver knows, once. What was asked for meanwhile stays so."""
         with self._lock:
+            if self._remembers.is_set():
+                return
             for hub in memory.hubs:
                 self._posts.put(hub)
             self._workers = {(w.name, w.life): w for w in memory.workers}
-            self._posts.workers = {w.name: w.hub for w in memory.workers if w.hub}
+            self._posts.workers = {(w.name, w.life): w.hub for w in memory.workers if w.hub}
+            self._progress, self._held = memory.progress, memory.held
             book = memory.book
-            self._wanted, self._stopped = book.wanted, book.stopped
+            self._wanted = book.wanted if self._wanted is None else self._wanted
+            self._stopped = self._stopped or book.stopped
             if book.opened:
                 self._open(book.num_samples, book.batch_size, book.total)
-                assert self._book is not None
-                self._book.resume(memory.progress)
-                for worker, leases in memory.held.items():
-                    self._book.adopt(worker, leases)
-        self._remembers.set()
+            self._remembers.set()
 
     @ray.method
     def open_data(self, num_samples: int, batch_size: int, epochs: int) -> None:
         """Say what there is to hand out: ``epochs`` passes, where the run sets no other end."""
         self._remembers.wait()
         with self._lock:
-            if self._book is None:
-                total = self._total if self._bounded else epochs * num_samples
-                self._open(num_samples, batch_size, total)
-                assert self._book is not None
-                if self._progress is not None:
-                    self._book.resume(self._progress)
-            elif self._book.num_samples != num_samples:
-                raise ValueError(
-                    f"session.data got a data set of {num_samples} samples, but this run shares "
-                    f"one of {self._book.num_samples}: every worker, and every call, takes the "
-                    "same data set."
-                )
-            elif not self._bounded:
-                self._book.extend(epochs * num_samples)
+            self._book_of(num_samples, batch_size, epochs)
 
-    def _open(self, num_samples: int, batch_size: int, total: int | None) -> None:
-        self._book = LeaseBook(num_samples=num_samples, batch_size=batch_size, total=total)
+    def _book_of(self, num_samples: int, batch_size: int, epochs: int) -> LeaseBook:
+        book = self._book
+        if book is None:
+            total = self._total if self._bounded else epochs * num_samples
+            return self._open(num_samples, batch_size, total)
+        if book.num_samples != num_samples:
+            raise ValueError(
+                f"session.data got a data set of {num_samples} samples, but this run shares "
+                f"one of {book.num_samples}: every worker, and every call, takes the "
+                "same data set."
+            )
+        if not self._bounded:
+            book.extend(epochs * num_samples)
+        return book
+
+    def _open(self, num_samples: int, batch_size: int, total: int | None) -> LeaseBook:
+        book = self._book = LeaseBook(num_samples=num_samples, batch_size=batch_size, total=total)
+        if self._progress is not None:
+            book.resume(self._progress)
+        for worker, leases in self._held.items():
+            book.adopt(worker, leases)
+        return book
 
     @ray.method
-    def lease(self, worker: str, backup: bool) -> Interval | None:
+    def lease(self, worker: Sitting, backup: bool, data: tuple[int, int, int]) -> Interval | None:
         """The next range of data for a worker, or None.
 
         With ``backup``, once nothing fresh is left, also what others hold and the hub lacks.
+        ``data`` as it was opened, for a controller that has died since and was not told of it.
         """
         self._remembers.wait()
         if backup:
             self._look()
         with self._lock:
-            assert self._book is not None
-            return self._book.lease(worker, backup=backup)
+            if worker in self._gone:
+                return None  # its last question, come late
+            return self._book_of(*data).lease(worker, backup=backup)
 
     @ray.method
     def give_back(self, intervals: tuple[Interval, ...]) -> None:
@@ -145,18 +155,18 @@ class Controller(Named):
                 self._book.give_back(intervals)
 
     @ray.method
-    def release(self, worker: str) -> None:
-        """A worker is gone: what it held and the hub has not seen goes back to the queue."""
+    def release(self, worker: Sitting) -> None:
+        """That life is gone: what it held and the hub has not seen goes back to the queue."""
         self._remembers.wait()
         self._look()
         with self._lock:
-            self._gone |= {life for life in self._workers if life[0] == worker}
+            self._gone.add(worker)
             if self._book is not None:
                 self._book.release(worker)
         self._posts.leave(worker)
 
     @ray.method(concurrency_group="waiting")
-    def attach(self, worker: str, node: str) -> Hub:
+    def attach(self, worker: Sitting, node: str) -> Hub:
         """The hub that a worker on this node is to join. Waits until the hubs are there."""
         self._remembers.wait()
         return self._posts.attach(worker, node)

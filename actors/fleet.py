@@ -42,9 +42,9 @@ _AT_WORK: tuple[State, ...] = ("starting", "training", "leaving")
 class FleetEvents(Protocol):
     """Who hears of what happens to workers."""
 
-    def worker_lost(self, name: str, cause: str) -> None: ...
+    def worker_lost(self, seat: Seat, cause: str) -> None: ...
 
-    def worker_done(self, name: str, *, why: str) -> None:
+    def worker_done(self, seat: Seat, *, why: str) -> None:
         """It said goodbye; ``why`` is empty where its loop ended by itself."""
         ...
 
@@ -115,16 +115,16 @@ class Fleet:
         return sum(p.state in (*_AT_WORK, "done") for p in self._places.values())
 
     @property
-    def at_work(self) -> dict[str, ActorProxy[Worker]]:
-        """The processes of those at work, by their names."""
-        return {p.seat.name: p.handle for p in self._places.values() if p.state in _AT_WORK}
+    def at_work(self) -> list[tuple[Seat, ActorProxy[Worker]]]:
+        """The seats that are taken, and the processes that sit there."""
+        return [(p.seat, p.handle) for p in self._places.values() if p.state in _AT_WORK]
 
     def under(self, hub: str, known: Mapping[str, WorkerStatus]) -> list[ActorProxy[Worker]]:
         """Those at work under an aggregator, or (by an empty name) under the center."""
         return [
             handle
-            for name, handle in self.at_work.items()
-            if (known[name].hub if name in known else "") == hub
+            for seat, handle in self.at_work
+            if (known[seat.name].hub if seat.name in known else "") == hub
         ]
 
     @property
@@ -162,7 +162,7 @@ class Fleet:
         place.state = "left" if why and not self._ending else "done"
         if place.state == "left":
             end_process(place.handle)
-        self._events.worker_done(name, why=why if place.state == "left" else "")
+        self._events.worker_done(place.seat, why=why if place.state == "left" else "")
         return status
 
     def reconcile(self, draining: Collection[str], steps_of: StepsOf) -> None:
@@ -231,7 +231,7 @@ class Fleet:
         was_taken = bool(getattr(error, "preempted", False)) or "its node" in str(error)
         cause = "" if was_taken else str(error).strip()
         self._machine.note_loss(index=seat.index, life=place.life, steps=steps, error=cause)
-        self._events.worker_lost(seat.name, type(error).__name__)
+        self._events.worker_lost(seat, type(error).__name__)
 
     def _do(self, action: Action) -> None:
         match action:

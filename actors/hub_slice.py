@@ -57,10 +57,13 @@ class PublishedCoded:
 
 
 class HubSlice:
-    """A hub behind a lock, its vector in the object store for whoever asks."""
+    """A hub behind a lock, its vector in the object store for whoever asks.
+
+    ``moved`` is the lock; who waits with it wakes whenever something has happened.
+    """
 
     def __init__(self, hub: SharedHub) -> None:
-        self._moved = Condition()
+        self.moved = Condition()
         self.hub = hub
         self._measured, self._measured_at, self._rate = 0, time.monotonic(), float("nan")
         self._published: Published | None = None
@@ -71,10 +74,15 @@ class HubSlice:
     def join(
         self, child: str, vector: np.ndarray, layout: Sequence[Slot], *, is_near: bool
     ) -> tuple[int, SnapshotHeader, list[Any], Place | None]:
-        """Admit a child's new life: its incarnation, and the center or a place in its memory."""
-        with self._moved:
+        """Admit a child's new life: its incarnation, and the center or a place in its memory.
+
+        With it the earlier ones end. Nobody else might end one: its join was heard and the answer
+        lost, or it was kept by a successor. In rounds all would wait for it.
+        """
+        with self.moved:
+            self._end_lives(child)
             incarnation = self.hub.admit(child, torch.from_numpy(vector), layout)
-            self._moved.notify_all()  # a turn may begin with it
+            self.moved.notify_all()  # a turn may begin with it
             place = self.hub.give_place(incarnation) if is_near else None
             if place is not None:
                 return incarnation, self.hub.header(), [], place
@@ -82,36 +90,40 @@ class HubSlice:
 
     def leave(self, incarnation: int, intervals: tuple[Interval, ...]) -> None:
         """A child's goodbye, with the data its exchanges in memory had no room to name."""
-        with self._moved:
+        with self.moved:
             self.hub.progress.add(intervals)
             self.hub.dismiss(incarnation)
-            self._moved.notify_all()
+            self.moved.notify_all()
 
     def lose(self, child: str) -> list[int]:
         """A child's process is gone: its lives end here, and late pushes of theirs are refused."""
-        with self._moved:
-            lives = [i for i, name in self.hub.children.items() if name == child]
-            for incarnation in lives:
-                self.hub.dismiss(incarnation, lost=True)
-            self._moved.notify_all()
+        with self.moved:
+            lives = self._end_lives(child)
+            self.moved.notify_all()
             return lives
+
+    def _end_lives(self, child: str) -> list[int]:
+        lives = [i for i, name in self.hub.children.items() if name == child]
+        for incarnation in lives:
+            self.hub.dismiss(incarnation, lost=True)
+        return lives
 
     def push(self, header: PushHeader, d: np.ndarray | Coded) -> PushReply:
         """Apply one elastic difference, exactly once."""
         payload = torch.from_numpy(d) if isinstance(d, np.ndarray) else d
-        with self._moved:
+        with self.moved:
             reply = self.hub.apply(header, payload)
-            self._moved.notify_all()
+            self.moved.notify_all()
             return reply
 
     def pull(self) -> Published:
         """The newest snapshot. One put per version, however many pull it."""
-        with self._moved:
+        with self.moved:
             return self._publish()
 
     def pull_coded(self, wire_format: WireFormat) -> PublishedCoded:
         """The newest snapshot, coded. One put per version, however many pull it."""
-        with self._moved:
+        with self.moved:
             return self._publish_coded(wire_format)
 
     def pull_shown(
@@ -121,20 +133,25 @@ class HubSlice:
 
         It wakes with each push, goodbye and loss, so a dead child holds nobody up.
         """
-        with self._moved:
-            self._moved.wait_for(lambda: self.hub.shows(incarnation, sequence))
+        with self.moved:
+            self.moved.wait_for(lambda: self.hub.shows(incarnation, sequence))
             plain = wire_format == "float32"
             return self._publish() if plain else self._publish_coded(wire_format)
 
     def save(self) -> SavedHub:
         """All that the slice is, as one cut."""
-        with self._moved:
+        with self.moved:
             return save(self.hub)
 
     def resume(self, saved: SavedHub, layout: Sequence[Slot]) -> None:
         """Go on as that hub; nobody has joined yet."""
-        with self._moved:
+        with self.moved:
             resume(self.hub, saved, layout)
+
+    def start_anew(self, epoch: int) -> None:
+        """Nothing is left of the hub before; nobody has joined yet."""
+        with self.moved:
+            self.hub.epoch = epoch
 
     def recover(
         self,
@@ -148,12 +165,12 @@ class HubSlice:
         """Take a lost hub's place, with these of its children; nobody has joined yet."""
         header, vector = held
         snapshot = Snapshot(header, torch.from_numpy(vector))
-        with self._moved:
+        with self.moved:
             self.hub.recover(snapshot, layout, lives, epoch=epoch, born=born)
 
     def pull_judged(self) -> Published:
         """What is tested and kept: the newest snapshot, or the average that the method keeps."""
-        with self._moved:
+        with self.moved:
             judged = self.hub.judged
             assert judged is not None, "no child has brought a vector yet"
             if judged is self.hub.vector:
@@ -162,26 +179,26 @@ class HubSlice:
 
     def proceed(self) -> None:
         """Go on with what children did in the hub's memory, and with what its parent sent."""
-        with self._moved:
+        with self.moved:
             self.hub.proceed()
-            self._moved.notify_all()
+            self.moved.notify_all()
 
     def pass_up(self) -> None:
         """Wait until the center has all that children have brought here by now."""
         hub = self.hub
         if not isinstance(hub, Aggregator):
             return
-        with self._moved:
+        with self.moved:
             hub.proceed()
             if hub.tie is None:
                 return
             clock = hub.hurry()
-            self._moved.wait_for(lambda: hub.has_told(clock))
+            self.moved.wait_for(lambda: hub.has_told(clock))
         hub.link.pass_up()
 
     def status(self) -> HubStatus:
         """The hub at a glance."""
-        with self._moved:
+        with self.moved:
             hub = self.hub
             hub.collect()
             return HubStatus(
@@ -212,22 +229,22 @@ class HubSlice:
 
     def take_trace(self) -> list[Record]:
         """What shaped the slice since the last time this was asked."""
-        with self._moved:
+        with self.moved:
             return self.hub.take_trace()
 
     def end_trace(self) -> tuple[list[Record], SnapshotHeader, list[Any]]:
         """The rest of the trace, and the vector that it leads to: one cut."""
-        with self._moved:
+        with self.moved:
             return self.hub.take_trace(), *self._publish()
 
     def ledger_error(self) -> float | None:
         """The edge ledger's relative gap; None where the ledger is off."""
-        with self._moved:
+        with self.moved:
             return self.hub.ledger_error()
 
     def close(self) -> None:
         """Let go of the shared memory."""
-        with self._moved:
+        with self.moved:
             self.hub.close()
 
     def _publish(self) -> Published:

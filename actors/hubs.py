@@ -47,6 +47,7 @@ class _Place:
     watching: ObjectRef[None]
     life: int = 1
     node: str = ""
+    in_memory: bool = False
     cause: str = ""
     status: HubStatus | None = None
     asked: ObjectRef[HubStatus] | None = None
@@ -147,7 +148,7 @@ class Hubs:
     def posted(self) -> tuple[Hub, ...]:
         """Where all hubs are: the center's processes, and the aggregators that have arrived."""
         there = (p for p in self._places.values() if p.arriving is None)
-        return (*self.root.posted, *(self._post_of(p, has_memory=False) for p in there))
+        return (*self.root.posted, *(self._post_of(p) for p in there))
 
     @property
     def handles(self) -> dict[str, ActorProxy[Aggregator]]:
@@ -214,26 +215,26 @@ class Hubs:
         return start_aggregator(post, num_children=spot.level.fan_out, **options)
 
     def _arrived(self, place: _Place, node: str, has_memory: bool) -> None:
-        place.node = node
+        place.node, place.in_memory = node, has_memory
         place.arriving, place.losses_in_a_row = None, 0
-        self._controller.post.remote(self._post_of(place, has_memory=has_memory))
+        self._controller.post.remote(self._post_of(place))
         if place.life > 1:
-            self._tell_of_successor(place, has_memory=has_memory)
+            self._tell_of_successor(place)
 
-    def _post_of(self, place: _Place, *, has_memory: bool) -> Hub:
+    def _post_of(self, place: _Place) -> Hub:
         return Hub(
             name=place.spot.name,
             handle=place.handle,
             node=place.node,
             parent=place.spot.parent or "",
             life=place.life,
-            has_memory=has_memory,
+            has_memory=place.in_memory,
             is_leaf=self._is_leaf(place.spot),
         )
 
-    def _tell_of_successor(self, place: _Place, *, has_memory: bool) -> None:
+    def _tell_of_successor(self, place: _Place) -> None:
         name, status = place.spot.name, place.status
-        if has_memory:
+        if place.in_memory:
             cost = (
                 "its successor goes on with its memory and its children; lost are at most the two "
                 "pushes it had under way to its parent"
@@ -248,7 +249,7 @@ class Hubs:
             "aggregator_replaced",
             f"{name} was lost ({place.cause}): {cost}",
             source=name,
-            has_memory=has_memory,
+            has_memory=place.in_memory,
         )
 
     def _replace(self, place: _Place, error: RayError) -> None:

@@ -34,6 +34,7 @@ _WHEN_ASKED = (
     *("ray._private.workers.default_worker", "actors.worker", "actors.center"),
     *("actors.aggregator", "actors.controller", "actors.evaluator"),
 )
+_PATIENCE_S = 3.0  # with who is slow to say what it wants, and then becomes that by itself
 _THREADS = "OMP_NUM_THREADS"
 _OF_NO_JOB = {"RAY_JOB_ID": "ffffffff"}  # as in the processes Ray starts before it is asked for any
 
@@ -52,8 +53,9 @@ def serve(server: socket.socket, lifeline: int) -> None:
     is_complete = False
     while lifeline not in select.select([server.fileno(), lifeline], [], [])[0]:
         client, _ = server.accept()
+        client.settimeout(_PATIENCE_S)
         streams: Sequence[int] = ()
-        with client, contextlib.suppress(OSError, ValueError):  # it ended before it had asked
+        with client, contextlib.suppress(OSError, ValueError):  # it ended, or stands still
             if uid_of_peer(client) != os.getuid():
                 continue
             streams = socket.recv_fds(client, 1, 3)[1]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import ray
 from ray.exceptions import RayError
 
-from actors.words import Note, WorkerStatus
+from actors.words import Note, Sitting, WorkerStatus
 from ray_easgd.protocol import Interval
 from ray_easgd.session import Session
 from ray_easgd.slices import Slices
@@ -34,7 +34,8 @@ class LeaseFeed:
     """A worker's data ranges, one asked for ahead so that training never waits for it."""
 
     controller: ActorProxy[Controller]
-    worker: str
+    worker: Sitting
+    _data: tuple[int, int, int] = (0, 0, 0)  # samples, batch size, passes
     _ahead: deque[ObjectRef[Interval | None]] = field(default_factory=deque)
     _recent: deque[Interval] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
@@ -46,7 +47,8 @@ class LeaseFeed:
 
     def open(self, num_samples: int, batch_size: int, epochs: int) -> None:
         """Say what there is; also asks for the first range."""
-        ray.get(self.controller.open_data.remote(num_samples, batch_size, epochs))
+        self._data = num_samples, batch_size, epochs
+        ray.get(self.controller.open_data.remote(*self._data))
         self._ahead.clear()
         self._ask()
 
@@ -60,7 +62,8 @@ class LeaseFeed:
 
     def backup(self) -> Interval | None:
         """A range somebody holds, asked for anew each time: a lost worker's may be back."""
-        lease: Interval | None = ray.get(self.controller.lease.remote(self.worker, True))
+        asked = self.controller.lease.remote(self.worker, True, self._data)
+        lease: Interval | None = ray.get(asked)
         if lease is not None:
             self._recent.append(lease)
         return lease
@@ -70,7 +73,7 @@ class LeaseFeed:
         self.controller.give_back.remote(intervals)
 
     def _ask(self) -> None:
-        self._ahead.append(self.controller.lease.remote(self.worker, False))
+        self._ahead.append(self.controller.lease.remote(self.worker, False, self._data))
 
 
 @dataclass

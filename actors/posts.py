@@ -43,7 +43,9 @@ class Posts:
     def __init__(self, num_hubs: int) -> None:
         self._num_hubs = num_hubs
         self._hubs: dict[str, Hub] = {}
-        self.workers: dict[str, str] = {}  # the hub that each is under
+        self.workers: dict[
+            tuple[str, int], str
+        ] = {}  # by name and life: the hub that each is under
         self._changed = Condition()
 
     def put(self, hub: Hub) -> None:
@@ -54,7 +56,7 @@ class Posts:
                 self._hubs[hub.name] = hub
                 self._changed.notify_all()
 
-    def attach(self, worker: str, node: str) -> Hub:
+    def attach(self, worker: tuple[str, int], node: str) -> Hub:
         """The hub on its node, or the one with the fewest workers; once all were there."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._leaves()) >= self._num_hubs)
@@ -76,7 +78,7 @@ class Posts:
         with self._changed:
             return tuple(hub.handle for hub in self._hubs.values() if not hub.parent)
 
-    def leave(self, worker: str) -> None:
+    def leave(self, worker: tuple[str, int]) -> None:
         """It makes room for others."""
         with self._changed:
             self.workers.pop(worker, None)

@@ -12,7 +12,7 @@ from actors.fleet import Fleet
 from actors.posts import Hub
 from actors.sight import Sight
 from actors.succession import ANSWER_S
-from actors.words import Memory
+from actors.words import Memory, Sitting
 from ray_easgd.protocol import Interval
 
 RESTARTED = "the controller was lost and is back; training went on, and its leases are known again"
@@ -32,11 +32,11 @@ def remind(controller: Any, sight: Sight, fleet: Fleet, hubs: Sequence[Hub]) -> 
     )
 
 
-def _held(fleet: Fleet) -> dict[str, tuple[Interval, ...]]:
+def _held(fleet: Fleet) -> dict[Sitting, tuple[Interval, ...]]:
     """By those who answer; the leases of the others are handed out anew."""
-    asked = {name: handle.held.remote() for name, handle in fleet.at_work.items()}
+    asked = {seat.sitting: handle.held.remote() for seat, handle in fleet.at_work}
     answered = ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_S)[0]
-    held: dict[str, tuple[Interval, ...]] = {}
+    held: dict[Sitting, tuple[Interval, ...]] = {}
     for name, reference in asked.items():
         if reference in answered:
             try:

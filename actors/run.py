@@ -245,10 +245,10 @@ class Run:
         while self.fleet.running and time.monotonic() < until:
             self._settle_ended()
             self._look(wait=False)
-        for name in self.fleet.at_work:
+        for seat, _ in self.fleet.at_work:
             self.chronicle.tell(
                 "left_behind",
-                f"{name} did not end within {_GRACE_S:g} s of the run's end; what it had not "
+                f"{seat.name} did not end within {_GRACE_S:g} s of the run's end; what it had not "
                 "pushed is lost",
             )
         while not self.hubs.root.are_there:  # a successor is on its way, with what workers hold
@@ -346,10 +346,11 @@ class Run:
             traced=self._trace is not None,
         )
 
-    def worker_lost(self, name: str, cause: str) -> None:
+    def worker_lost(self, seat: Seat, cause: str) -> None:
+        name = seat.name
         for hub in (*self.hubs.centers, *self.hubs.handles.values()):
             hub.lose.remote(name)
-        self.controller.release.remote(name)
+        self.controller.release.remote(seat.sitting)
         self.chronicle.tell(
             "worker_lost",
             f"{name} is lost ({cause}): its displacement from the center is lost, its data goes "
@@ -357,9 +358,10 @@ class Run:
             worker=name,
         )
 
-    def worker_done(self, name: str, *, why: str) -> None:
+    def worker_done(self, seat: Seat, *, why: str) -> None:
         """Its leases return to the queue, less what the hub has seen by now."""
-        self.controller.release.remote(name)
+        name = seat.name
+        self.controller.release.remote(seat.sitting)
         if why:
             message = f"{name} has left after a last exchange ({why}); its data goes back"
             self.chronicle.tell("worker_left", message, worker=name)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from actors.center import Center
 
 
+Sitting = tuple[str, int]
+"""One life of a worker: its name, and how many processes were it by then."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerStatus:
     """One life of a worker at a glance.
@@ -105,4 +109,4 @@ class Memory:
     workers: tuple[WorkerStatus, ...]
     book: Book
     progress: Progress
-    held: Mapping[str, tuple[Interval, ...]]
+    held: Mapping[Sitting, tuple[Interval, ...]]

@@ -28,7 +28,7 @@ from actors.ports import ControllerReporter, LeaseFeed
 from actors.posts import Hub, center_name
 from actors.process import choose_device, settle_in
 from actors.succession import Holding, holdings, newest
-from actors.words import WorkerStatus
+from actors.words import Sitting, WorkerStatus
 from ray_easgd.adaptive_period import PeriodGovernor
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
@@ -79,6 +79,11 @@ class Seat:
     center_lives: tuple[int, ...] = (1,)
     traced: bool = False
 
+    @property
+    def sitting(self) -> Sitting:
+        """This life of the worker, as its data is entered: a later one has data of its own."""
+        return self.name, self.life
+
 
 class Worker(Named):
     """The actor of one worker. It may run several seats, one after another."""
@@ -91,7 +96,7 @@ class Worker(Named):
         self._leases: LeaseFeed | None = None
         self._session: Session | None = None
         self._training: int | None = None  # its thread
-        self._is_asked_to_end = self._is_running = self._hands_over = False
+        self._is_asked_to_end = self._is_running = self._is_over = self._hands_over = False
         self._listen_for_sigterm()
 
     def _listen_for_sigterm(self) -> None:
@@ -124,8 +129,7 @@ class Worker(Named):
     @ray.method(concurrency_group="train")
     def run(self, seat: Seat) -> WorkerStatus:
         """Train until the data or the run ends; returns the last status."""
-        self._ended.clear()
-        self._is_running, self._is_asked_to_end, self._hands_over = True, False, False
+        self._is_running, self._is_over = True, False
         device, notice = choose_device()
         reporter = ControllerReporter(seat.controller, seat.name, seat.life, str(device))
         if notice:
@@ -135,7 +139,7 @@ class Worker(Named):
         reporter.hub = hub.name if hub else ""
         journal = reporter.journal = open_journal(seat.config, seat.name)
         links = self._links = reporter.links = open_links(seat, device, hubs, journal)
-        leases = self._leases = LeaseFeed(seat.controller, seat.name)
+        leases = self._leases = LeaseFeed(seat.controller, seat.sitting)
         options = _options(seat)
         session = Session(
             name=seat.name,
@@ -163,8 +167,10 @@ class Worker(Named):
                 with suppress(RayError):  # no controller: the last exchange is what remains
                     ray.get(seat.controller.bequeath.remote(session.tie.belongings()))
             return replace(reporter.flush(), was_asked_to_end=self._is_asked_to_end)
-        finally:
-            self._is_running, self._session = False, None
+        finally:  # not at the next beginning: who asks it to end may be sooner
+            self._is_running, self._is_over, self._session = False, True, None
+            self._is_asked_to_end = self._hands_over = False
+            self._ended.clear()
             for link in links:
                 link.close()
 
@@ -177,7 +183,7 @@ class Worker(Named):
                 Hub(name=center_name(k), handle=handle, life=life) for k, (handle, life) in shards
             ), None
         node = ray.get_runtime_context().get_node_id()
-        hub: Hub = ray.get(seat.controller.attach.remote(seat.name, node))
+        hub: Hub = ray.get(seat.controller.attach.remote(seat.sitting, node))
         return (hub,), hub
 
     @ray.method(concurrency_group="control")
@@ -215,8 +221,10 @@ class Worker(Named):
     def end(self, reason: Literal["drained", "scaled", "over"]) -> None:
         """Ask the loop to end at its next step boundary, with a last exchange.
 
-        Who leaves because of its node hands over what it has.
+        Who leaves because of its node hands over what it has. Who has not begun ends at once.
         """
+        if self._is_over:
+            return
         self._hands_over = reason == "drained"
         self._ended.set()
 

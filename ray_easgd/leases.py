@@ -10,7 +10,7 @@ acknowledgement wins: so a stopped worker cannot hold the end of a run either.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 from ray_easgd.progress import Progress
@@ -36,11 +36,11 @@ class LeaseBook:
         self._max_batches = max_batches
         self._next = Interval(0, 0, 0)  # where the queue stands: epoch, and position in start
         self._returned: deque[Interval] = deque()
-        self._holders: dict[str, _Holder] = {}
+        self._holders: dict[Hashable, _Holder] = {}
         self._copies: dict[Interval, int] = {}
         self.progress = Progress()
 
-    def lease(self, worker: str, *, backup: bool = True) -> Interval | None:
+    def lease(self, worker: Hashable, *, backup: bool = True) -> Interval | None:
         """The next range for a worker, or None when there is nothing more it could do.
 
         Without ``backup`` only what nobody else holds.
@@ -90,7 +90,7 @@ class LeaseBook:
                 self._returned.extend(kept.missing(lost))
         self._let_go()
 
-    def adopt(self, worker: str, leases: Iterable[Interval]) -> None:
+    def adopt(self, worker: Hashable, leases: Iterable[Interval]) -> None:
         """Enter what a worker says it holds: this book has begun anew and does not know.
 
         It is not handed out any more; what another holds too has two holders. What has been
@@ -108,7 +108,7 @@ class LeaseBook:
             adopted.add(parts)
         self._returned = deque(part for one in self._returned for part in adopted.missing(one))
 
-    def release(self, worker: str) -> None:
+    def release(self, worker: Hashable) -> None:
         """A worker is gone: what it held and no push has carried goes back to the queue."""
         for lease in self._holders.pop(worker, _Holder()).leases:
             self._returned.extend(self.progress.missing(lease))
@@ -223,7 +223,7 @@ class LeaseBook:
         left = self.num_samples if self.total is None else self.total - handed_out
         return max(1, min(self._max_batches, left // (self.batch_size * workers * 4)))
 
-    def _take_backup(self, worker: str) -> Interval | None:
+    def _take_backup(self, worker: Hashable) -> Interval | None:
         """Something only others hold, unfinished: what has the fewest holders, the newest first.
 
         The newest, because its holder has most likely not begun it.

@@ -30,9 +30,14 @@ def end_family(pid: int) -> None:
                 signal.pidfd_send_signal(end, signal.SIGKILL)
                 ends.append(end)
         for end in ends:
-            ended = select.poll()
-            ended.register(end, select.POLLIN)
-            ended.poll()
+            has_ended(end)
+
+
+def has_ended(end: int, within_s: float | None = None) -> bool:
+    """Whether the process of a pidfd is gone: once it is, or after so long."""
+    ended = select.poll()
+    ended.register(end, select.POLLIN)
+    return bool(ended.poll(None if within_s is None else 1000 * within_s))
 
 
 def is_alive(pid: int) -> bool:

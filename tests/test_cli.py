@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import torch  # noqa: F401  (with it there, `train` in this process starts no cl
 from click.testing import CliRunner, Result
 
 from ray_easgd.cli import main
-from ray_easgd.processes import family
+from ray_easgd.processes import family, has_ended
 
 
 def run(*words: str) -> Result:
@@ -135,9 +134,7 @@ def test_no_process_outlives_its_driver(tmp_path: Path, ending: signal.Signals) 
         os.killpg(process.pid, ending)
         rest = process.stderr.read()
     for one in everybody:
-        ended = select.poll()
-        ended.register(one, select.POLLIN)
-        assert ended.poll(60_000)
+        assert has_ended(one, within_s=60)
         os.close(one)
     if ending == signal.SIGINT:
         assert process.returncode == 130, rest

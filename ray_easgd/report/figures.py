@@ -63,7 +63,7 @@ def drawing(title: str) -> Iterator[tuple[Axes, list[str]]]:
         yield axes, svg
         rows = _add_legend(axes)
         # Equal margins, so that plots beside each other line up.
-        figure.subplots_adjust(left=0.11, right=0.985, bottom=0.16, top=0.97 - 0.07 * rows)
+        figure.subplots_adjust(left=0.13, right=0.985, bottom=0.16, top=0.97 - 0.07 * rows)
         svg.append(_to_svg(figure, title))
 
 
