@@ -89,14 +89,14 @@ class Aggregator(Center):
         """The id of its node, and whether it went on with the memory of the one before."""
         return self._node, self.has_memory
 
-    @ray.method(concurrency_group="control")
+    @ray.method(concurrency_group="asked")
     def holdings(self, hub: str) -> tuple[Holding, ...]:
         """What it has of that hub, slice by slice; empty if it is not its child."""
         from actors.succession import holdings
 
         return holdings(self._links, hub)
 
-    @ray.method(concurrency_group="control")
+    @ray.method(concurrency_group="asked")
     def newest(self, hub: str, part: int) -> tuple[SnapshotHeader, np.ndarray]:
         """The newest snapshot of a slice that it was given."""
         from actors.succession import newest

@@ -14,6 +14,8 @@ from ray_easgd.errors import HubLost
 if TYPE_CHECKING:
     from actors.posts import Hub
 
+_LOOK_EVERY_S = 0.5
+
 T = TypeVar("T")
 
 Find = Callable[[], "Hub"]
@@ -41,13 +43,34 @@ def insist(ask: Callable[[], Any]) -> Any:
             continue  # Ray waited for the connection before it said so
 
 
-def fetched(reference: Any) -> Any:
-    """An object's value. Where it has to come from afar, ``wait`` does the waiting: a ``get`` that
-    waits keeps the other thread from its ``put``."""
-    try:
-        return ray.get(reference, timeout=0)
-    except GetTimeoutError:
-        ray.wait([reference], fetch_local=True)
+class Source:
+    """A hub, as where its snapshots are fetched from.
+
+    Ray never tells who waits for an object that its owner, a process on a node that has gone, is
+    dead; who asks that process for its end is told.
+    """
+
+    def __init__(self, hub: Any) -> None:
+        self.hub, self._ending = hub, None
+
+    def fetched(self, reference: Any) -> Any:
+        """An object's value; RayError once it cannot come any more.
+
+        Where it has to come from afar, ``wait`` does the waiting: a ``get`` that waits keeps the
+        other thread from its ``put``.
+        """
+        try:
+            return ray.get(reference, timeout=0)
+        except GetTimeoutError:
+            pass
+        self._ending = self._ending or self.hub.watch.remote()
+        # In turn: of a value and an object in one list Ray stops looking at the value.
+        while not ray.wait([reference], timeout=_LOOK_EVERY_S, fetch_local=True)[0]:
+            if ray.wait([self._ending], timeout=0)[0]:
+                try:
+                    ray.get(self._ending)
+                except ActorUnavailableError:  # and perhaps dead: Ray will tell
+                    self._ending = self.hub.watch.remote()
         return ray.get(reference)
 
 

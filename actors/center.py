@@ -251,10 +251,11 @@ def groups(num_children: int, fragments: int) -> dict[str, int]:
     """A hub's concurrency groups.
 
     Every child may wait for its turn in a thread of ``rounds``, with room for twice as many as are
-    expected: whose turn it is must not queue behind those who come later.
+    expected: whose turn it is must not queue behind those who come later. ``asked`` is for what an
+    aggregator holds of a hub that is lost, while its own goodbyes to that hub wait in ``control``.
     """
     waiting = max(16, 2 * num_children) * fragments
-    return {"control": 2, "data": 1, "rounds": waiting, "watch": 1}
+    return {"control": 2, "data": 1, "asked": 1, "rounds": waiting, "watch": 1}
 
 
 def start_center(

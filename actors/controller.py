@@ -95,6 +95,7 @@ class Controller(Named):
             self._posts.workers = {(w.name, w.life): w.hub for w in memory.workers if w.hub}
             self._progress, self._held = memory.progress, memory.held
             book = memory.book
+            self._epoch = book.epoch
             self._wanted = book.wanted if self._wanted is None else self._wanted
             self._stopped = self._stopped or book.stopped
             if book.opened:
@@ -276,6 +277,7 @@ class Controller(Named):
             remembers=knows,
             wanted=self._wanted,
             stopped=self._stopped,
+            epoch=self._epoch,
         )
 
     def _look(self) -> None:
@@ -290,7 +292,7 @@ class Controller(Named):
 
     def _take_word(self, hubs: Sequence[HubStatus]) -> None:
         """A center that was recovered from an older cut has lost what the book believes."""
-        epoch = min((hub.version.epoch for hub in hubs), default=0)
+        epoch = sum(hub.version.epoch for hub in hubs)  # of all shards
         if self._book is None or epoch < max(1, self._epoch):
             return
         word = Progress.union(hub.progress for hub in hubs)

@@ -80,8 +80,8 @@ class HubSlice:
         lost, or it was kept by a successor. In rounds all would wait for it.
         """
         with self.moved:
-            self._end_lives(child)
             incarnation = self.hub.admit(child, torch.from_numpy(vector), layout)
+            self._end_lives(child, but=incarnation)
             self.moved.notify_all()  # a turn may begin with it
             place = self.hub.give_place(incarnation) if is_near else None
             if place is not None:
@@ -102,8 +102,8 @@ class HubSlice:
             self.moved.notify_all()
             return lives
 
-    def _end_lives(self, child: str) -> list[int]:
-        lives = [i for i, name in self.hub.children.items() if name == child]
+    def _end_lives(self, child: str, but: int = 0) -> list[int]:
+        lives = [i for i, name in self.hub.children.items() if name == child and i != but]
         for incarnation in lives:
             self.hub.dismiss(incarnation, lost=True)
         return lives

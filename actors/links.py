@@ -20,7 +20,7 @@ import torch
 from ray.exceptions import ObjectLostError, RayActorError
 from torch import Tensor
 
-from actors.asking import Find, fetched, insist, result_of
+from actors.asking import Find, Source, insist, result_of
 from actors.stopwatch import Stopwatch
 from actors.succession import Holding
 from ray_easgd.errors import BadCluster, HubLost
@@ -109,6 +109,7 @@ class HubLink:
         self._format: WireFormat = wire_format
         self._near, self._must_share, self._find = near, must_share, find
         self._following = Lock()
+        self._source = Source(hub)
         self.incoming, self.outgoing = Stopwatch(), Stopwatch()
         self.orphaned = False
         self.on_arrival: Callable[[], None] = _nothing
@@ -326,8 +327,8 @@ class HubLink:
             try:
                 self.newest = self._brought(self._fetch_once(showing))
                 return self.newest
-            except ObjectLostError:  # its owner died: so did the hub, unless it can say otherwise
-                self._collect()
+            except (ObjectLostError, RayActorError):
+                self._collect()  # its owner died: so did the hub, unless it can say otherwise
 
     def _brought(self, snapshot: Snapshot) -> Snapshot:
         """Where ``x`` is."""
@@ -339,17 +340,19 @@ class HubLink:
         part, form = self._part, self._format
         if self.clerk is not None:
             return self.clerk.fetch(self._staging.room(self.clerk.desk.size))
-        if showing is not None:
-            mine = self.incarnation, showing
-            answer = self._ask(lambda hub: hub.pull_shown.remote(*mine, part, form))
-        elif form == "float32":
-            answer = self._ask(lambda hub: hub.pull.remote(part))
-        else:
-            answer = self._ask(lambda hub: hub.pull_coded.remote(part, form))
+
+        def pull(hub: Any) -> Any:
+            if self._source.hub is not hub:
+                self._source = Source(hub)
+            if showing is not None:
+                return hub.pull_shown.remote(self.incarnation, showing, part, form)
+            return hub.pull.remote(part) if form == "float32" else hub.pull_coded.remote(part, form)
+
+        answer = self._ask(pull)
         if form != "float32":
             return self._decoded(answer)
         header, (ref,) = answer
-        return Snapshot(header, torch.from_numpy(fetched(ref)))
+        return Snapshot(header, torch.from_numpy(self._source.fetched(ref)))
 
     def _decoded(self, answer: PublishedCoded) -> Snapshot:
         """The base is fetched once, and kept until the hub has a newer one."""
@@ -357,12 +360,12 @@ class HubLink:
 
         num_bytes = 0
         if self._base is None or self._base[0] != answer.base:
-            self._base = answer.base, torch.from_numpy(fetched(answer.base_ref[0]))
+            self._base = answer.base, torch.from_numpy(self._source.fetched(answer.base_ref[0]))
             num_bytes = self._base[1].nbytes
         base = self._base[1]
         if not answer.coded:
             return Snapshot(answer.header, base, num_bytes)
-        coded: Coded = fetched(answer.coded[0])
+        coded: Coded = self._source.fetched(answer.coded[0])
         return Snapshot(answer.header, decode_onto(base, coded), num_bytes + coded.nbytes)
 
     def _send(self, header: PushHeader, d: Payload) -> PushReply:

@@ -73,6 +73,7 @@ class Book:
     ``remembers`` is False of a controller that died and has not been told what it knew; ``wanted``
     is how many workers somebody has asked for since the run began, ``stopped`` whether its end.
     ``held``: leases that somebody has, ``returned``: ranges of the lost that wait for somebody.
+    ``epoch``: of the center whose word it follows, that of all shards added up.
     """
 
     opened: bool
@@ -86,6 +87,7 @@ class Book:
     remembers: bool = True
     wanted: int | None = None
     stopped: bool = False
+    epoch: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

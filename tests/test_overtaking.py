@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 import pytest
 import ray
+from ray.exceptions import ActorUnavailableError
 
 from actors.center import Center
+from actors.controller import Controller, start_controller
+from actors.hub_status import HubStatus
+from actors.lifecycle import as_actor, beside_the_driver, end_process
 from actors.posts import Hub, Posts
 from actors.succession import Legacy
+from actors.words import Book, Memory
 from ray_easgd.algorithms.contract import Add
 from ray_easgd.hub import HubOptions
 from ray_easgd.parameters import Slot
 from ray_easgd.progress import Progress
-from ray_easgd.protocol import Interval
+from ray_easgd.protocol import Interval, Version
 
+CLUSTER = pytest.mark.cluster
 LAYOUT = (Slot(name="w", offset=0, size=4, shape=(4,)),)
 
 
@@ -45,13 +53,9 @@ def test_who_asks_for_the_successor_of_one_not_heard_of_yet_waits() -> None:
         assert asked.result() == center(2)
 
 
-@pytest.mark.cluster
-@pytest.mark.usefixtures("cluster")
-def test_who_asks_a_controller_before_it_was_told_of_the_run_waits() -> None:
+@CLUSTER
+def test_who_asks_a_controller_before_it_was_told_of_the_run_waits(cluster: None) -> None:
     """A worker may be sooner than the driver, whose word holds what a resumed run has seen."""
-    from actors.controller import Controller
-    from actors.lifecycle import as_actor, beside_the_driver, end_process
-
     seen = Progress()
     seen.add([Interval(0, 0, 60)])
     kind: Any = as_actor(
@@ -78,9 +82,8 @@ def test_who_asks_a_controller_before_it_was_told_of_the_run_waits() -> None:
 CHILDREN = {1: "worker-1", 2: "worker-2"}
 
 
-@pytest.mark.cluster
-@pytest.mark.usefixtures("cluster")
-def test_nobody_joins_or_is_lost_before_a_successor_has_taken_over() -> None:
+@CLUSTER
+def test_nobody_joins_or_is_lost_before_a_successor_has_taken_over(cluster: None) -> None:
     """A new worker and the driver's word of a loss may be sooner than what the children hold."""
     options = HubOptions(center_step=Add())
     before: Any = Center("one", options)
@@ -106,9 +109,8 @@ def test_nobody_joins_or_is_lost_before_a_successor_has_taken_over() -> None:
     assert center.status().children == {2: "worker-2", incarnation: "worker-3"}
 
 
-@pytest.mark.cluster
-@pytest.mark.usefixtures("cluster")
-def test_who_joins_again_has_one_life() -> None:
+@CLUSTER
+def test_who_joins_again_has_one_life(cluster: None) -> None:
     """The answer to its first join was lost, say: in rounds all would wait for that life."""
     center: Any = Center("twice", HubOptions(center_step=Add()))
     for name in ("worker-1", "worker-2", "worker-1"):
@@ -122,3 +124,80 @@ def joined(center: Any, name: str) -> Any:
 
 def lose(center: Any) -> Any:
     return center.lose("worker-1")
+
+
+@pytest.fixture
+def controller(cluster: None) -> Iterator[Any]:
+    """One that has come back and knows nothing: it had died."""
+    found: Any = start_controller("back", (), total_samples=None, bounded=False)
+    assert ray.get(found.observe.remote())[0].remembers
+    ray.kill(found, no_restart=False)
+    while True:
+        with suppress(ActorUnavailableError):
+            if not ray.get(found.observe.remote())[0].remembers:
+                break
+    yield found
+    end_process(found)
+
+
+def memory(**book: Any) -> Memory:
+    seen = Progress()
+    seen.add([Interval(0, 0, 60)])
+    return Memory(hubs=(), workers=(), book=Book(**book), progress=seen, held={})
+
+
+def center_status(epoch: int, progress: Progress) -> HubStatus:
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("steps", "duplicates", "refused", "snapshots", "num_parameters"), 0
+    )
+    return HubStatus(
+        version=Version(epoch, 1), progress=progress, children={}, moving_rate=0.5, **nothing
+    )
+
+
+OPENED: dict[str, Any] = {
+    "opened": True,
+    "total": 100,
+    "num_samples": 100,
+    "batch_size": 10,
+    "epoch": 1,
+}
+
+
+@CLUSTER
+def test_what_was_asked_of_a_controller_before_it_was_reminded_stays_asked(controller: Any) -> None:
+    ray.get([controller.stop.remote(), controller.scale.remote(3)])
+    ray.get(controller.restore.remote(memory(wanted=2, **OPENED)))
+    ray.get(controller.restore.remote(memory(opened=False)))  # once is enough
+    book, _, _ = ray.get(controller.observe.remote())
+    assert (book.stopped, book.wanted, book.opened) == (True, 3, True)
+
+
+@CLUSTER
+def test_data_that_a_lost_center_alone_had_is_handed_out_although_the_controller_died_too(
+    controller: Any,
+) -> None:
+    ray.get(controller.restore.remote(memory(**OPENED)))
+    kept = Progress()
+    kept.add([Interval(0, 0, 40)])
+    ray.get(controller.observe.remote(center_status(epoch=2, progress=kept)))
+    lease = ray.get(controller.lease.remote(("worker-0", 1), False, (100, 10, 1)))
+    assert lease.start == 40
+
+
+@CLUSTER
+def test_a_controller_that_nobody_told_of_the_data_hears_it_from_who_asks(controller: Any) -> None:
+    ray.get(controller.restore.remote(memory(opened=False)))
+    lease = controller.lease.remote(("worker-0", 1), False, (100, 10, 1))
+    assert ray.get(lease).start == 60
+
+
+@CLUSTER
+def test_the_loss_of_one_life_costs_the_next_nothing(controller: Any) -> None:
+    ray.get(controller.restore.remote(memory(**OPENED)))
+    lives = [("worker-0", life) for life in (1, 2)]
+    first, second = [ray.get(controller.lease.remote(life, False, (100, 10, 1))) for life in lives]
+    ray.get(controller.release.remote(lives[0]))
+    assert ray.get(controller.lease.remote(lives[0], False, (100, 10, 1))) is None, "come late"
+    again = ray.get(controller.lease.remote(lives[1], False, (100, 10, 1)))
+    assert again == first != second

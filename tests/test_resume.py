@@ -153,7 +153,7 @@ def _after(act: Any) -> Any:
     return both
 
 
-def command(tmp_path: Path, workers: int) -> list[str]:
+def command(tmp_path: Path, workers: int, *more: str) -> list[str]:
     words = {
         "run.name": "killed",
         "run.storage": str(tmp_path),
@@ -164,7 +164,7 @@ def command(tmp_path: Path, workers: int) -> list[str]:
         "algorithm.name": "easgd",
     }
     given = [f"{key}={value}" for key, value in words.items()]
-    return [sys.executable, "-m", "ray_easgd.cli", "train", "--json", *given]
+    return [sys.executable, "-m", "ray_easgd.cli", "train", "--json", *given, *more]
 
 
 @pytest.mark.slow
@@ -176,7 +176,7 @@ def test_a_killed_driver_and_all_its_processes_cost_one_interval(tmp_path: Path)
         return len(list(checkpoints.glob("*/manifest.json")))
 
     first = subprocess.Popen(
-        command(tmp_path, 4),
+        command(tmp_path, 4, "fleet.steps_per_s=50"),  # or it may end before it is killed
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
