@@ -65,7 +65,10 @@ def test_a_wire_is_up_and_capped_and_its_processes_end_with_it() -> None:
         )
         assert "rate 100Mbit" in qdisc.stdout
         assert namespaces() - before == {one.namespace, other.namespace}
-        sleeper = subprocess.Popen(one.command("sleep", "600"))
+        words = one.command("sh", "-c", "echo there; exec sleep 600")
+        sleeper = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert sleeper.stdout
+        assert sleeper.stdout.readline() == "there\n", "in the namespace, not on its way"
     assert sleeper.wait() == -signal.SIGKILL
     assert namespaces() == before
 
