@@ -69,6 +69,7 @@ def test_a_wire_is_up_and_capped_and_its_processes_end_with_it() -> None:
         sleeper = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         assert sleeper.stdout
         assert sleeper.stdout.readline() == "there\n", "in the namespace, not on its way"
+    sleeper.stdout.close()
     assert sleeper.wait() == -signal.SIGKILL
     assert namespaces() == before
 
