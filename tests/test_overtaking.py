@@ -74,7 +74,8 @@ def test_who_asks_a_controller_before_it_was_told_of_the_run_waits(cluster: None
         assert not book.opened
         controller.begin.remote((), seen)
         ray.get(opened)
-        assert ray.get(controller.lease.remote(("worker-0", 1), False, data)).start == 60
+        lease: Any = ray.get(controller.lease.remote(("worker-0", 1), False, data))
+        assert lease.start == 60
     finally:
         end_process(controller)
 
@@ -88,8 +89,7 @@ def test_nobody_joins_or_is_lost_before_a_successor_has_taken_over(cluster: None
     options = HubOptions(center_step=Add())
     before: Any = Center("one", options)
     center: Any = Center("two", options, life=2)
-    for name in CHILDREN.values():
-        _, header, (vector,), _ = joined(before, name)
+    _, (_, header, (vector,), _) = [joined(before, name) for name in CHILDREN.values()]
     legacy = Legacy(
         layout=LAYOUT,
         lives=(CHILDREN,),
@@ -181,15 +181,15 @@ def test_data_that_a_lost_center_alone_had_is_handed_out_although_the_controller
     kept = Progress()
     kept.add([Interval(0, 0, 40)])
     ray.get(controller.observe.remote(center_status(epoch=2, progress=kept)))
-    lease = ray.get(controller.lease.remote(("worker-0", 1), False, (100, 10, 1)))
+    lease: Any = ray.get(controller.lease.remote(("worker-0", 1), False, (100, 10, 1)))
     assert lease.start == 40
 
 
 @CLUSTER
 def test_a_controller_that_nobody_told_of_the_data_hears_it_from_who_asks(controller: Any) -> None:
     ray.get(controller.restore.remote(memory(opened=False)))
-    lease = controller.lease.remote(("worker-0", 1), False, (100, 10, 1))
-    assert ray.get(lease).start == 60
+    lease: Any = ray.get(controller.lease.remote(("worker-0", 1), False, (100, 10, 1)))
+    assert lease.start == 60
 
 
 @CLUSTER
