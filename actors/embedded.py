@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actors import stand_in
 from ray_easgd.config import Config
 from ray_easgd.errors import BadCluster
 
@@ -28,6 +31,9 @@ OUR_CLUSTERS = {
 """Settings of the clusters that we start."""
 
 _SLOTS_PER_CORE = 8
+_INTERPRETER = "_build_python_executable_command_memory_profileable"  # of Ray's services
+_AGENTS = ("dashboard_agent", "runtime_env_agent")
+_STAND_IN = (sys.executable, "-S", "-E", str(Path(stand_in.__file__).resolve()))
 _LOOK_EVERY_S, _LOOKS = 0.02, 500
 
 
@@ -67,6 +73,7 @@ def start_ray(
     import ray
 
     set_environment()
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # or the driver waits for them
     hush()
     with _lean(keep_logs=keep_logs or log_to_driver):
         ray.init(
@@ -97,11 +104,11 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def _lean(*, keep_logs: bool) -> Iterator[None]:
-    """Leave away three processes that each import for seconds, and do nothing for us.
+    """Leave away five processes that each import for a second or more, and do nothing for us.
 
     The dashboard's server, which Ray starts and waits for even where no dashboard is wanted; the
-    autoscaler's monitor, where there is one node; who forwards logs, where nobody reads them. And
-    a second's sleep.
+    autoscaler's monitor, where there is one node; who forwards logs, where nobody reads them; the
+    node's two agents, for which it waits (``stand_in.py``). And a second's sleep.
     """
 
     from ray._private import services
@@ -123,7 +130,20 @@ def _lean(*, keep_logs: bool) -> Iterator[None]:
         for name, instead in left_away.items():
             restored.enter_context(_replaced(Node, name, instead))
         restored.enter_context(_replaced(services, "get_node", _node_once_there))
+        restored.enter_context(_replaced(services, _INTERPRETER, _stand_in_for_agents(services)))
         yield
+
+
+def _stand_in_for_agents(services: Any) -> Callable[..., list[str]]:
+    """What runs each of Ray's Python processes; for an agent, its stand-in with that to run."""
+    before = getattr(services, _INTERPRETER, None)
+
+    def interpreter(component: str, *args: Any, **options: Any) -> list[str]:
+        assert before is not None  # or nobody would have replaced it
+        command: list[str] = before(component, *args, **options)
+        return [*_STAND_IN, *command] if component in _AGENTS else command
+
+    return interpreter
 
 
 @contextmanager
