@@ -211,14 +211,13 @@ def _refuse_half_a_period(k: int, level: LevelSection) -> None:
 def _refuse_impossible_sharing(algorithm: Algorithm, config: Config) -> None:
     if config.exchange.transport != "shared_memory":
         return
-    averaged = (config.center.average or algorithm.average) != "none"
-    if not algorithm.in_place or averaged or config.algorithm.staleness_power:
+    if not algorithm.in_place or config.algorithm.staleness_power:
         raise BadConfig(
             "exchange.transport",
             "shared_memory",
             f"the center of {algorithm.name} does more than add up what arrives, so it has to be "
             "told of each push",
-            "Set exchange.transport=auto, or take easgd, eamsgd or downpour without an average.",
+            "Set exchange.transport=auto, or take easgd, eamsgd or downpour.",
         )
 
 

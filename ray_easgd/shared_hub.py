@@ -96,6 +96,7 @@ class SharedHub(Hub):
             self._ledger.start = self._hall.ledger
             self._ledger.applied, self._ledger.scale = booked.checksum, booked.scale
         self.collect()  # what they did since the dead hub last looked
+        self._look_again()
         self._renew()
 
     def give_place(self, incarnation: int) -> Place | None:
@@ -113,6 +114,7 @@ class SharedHub(Hub):
             self.why_alone = "every row of the shared memory is taken"
             return None
         self._hall.set_rate(self.moving_rate)
+        self._look_again()
         return Place(self._segment.address, row)
 
     def collect(self) -> None:
@@ -120,7 +122,7 @@ class SharedHub(Hub):
         if self._hall is None:
             return
         self._hall.settle()
-        is_torn = False
+        is_torn, count = False, self._count
         for news in self._hall.collect():
             self._count += news.exchanges
             self._applied[news.incarnation] = news.sequence
@@ -130,6 +132,9 @@ class SharedHub(Hub):
                 self._ledger.applied += news.checksum
                 self._ledger.scale += news.scale
                 is_torn |= news.torn
+        if self._count > count:
+            self._saw(self._count - count)
+            self._look_again()
         if self._ledger is not None and is_torn:
             # A killed child's last exchange is in the vector in part, and in no checksum.
             self._ledger.begin_again(self.shown_vector())
@@ -237,4 +242,16 @@ class SharedHub(Hub):
         if self._hall is None:
             super()._move(d, arrival)
         else:
+            self._saw(arrival.pushes)
             self._hall.add(decoded(d).numpy())
+
+    def _saw(self, pushes: int) -> None:
+        """Let what the center step remembers follow the vector that children move."""
+        step = self.options.center_step
+        if step.looks_after(self.state) is not None:
+            step.saw_(self.shown_vector(), self.state, pushes)
+
+    def _look_again(self) -> None:
+        """In time for that."""
+        if (pushes := self.options.center_step.looks_after(self.state)) is not None:
+            self.wake_at(self._count + pushes)

@@ -284,8 +284,7 @@ def test_a_run_says_why_it_does_not_share_memory(cluster: None, storage: dict[st
     config = {
         "fleet": {"workers": 1, "gpus_per_worker": 0},
         "run": storage,
-        "algorithm": {"name": "easgd"},
-        "center": {"average": "polyak"},
+        "algorithm": {"name": "easgd", "staleness_power": 0.5},
         "stop": {"samples": 2_000},
     }
     result = ElasticTrainer(config=config).fit(display=Silence())

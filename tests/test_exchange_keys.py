@@ -23,8 +23,6 @@ def config(name: str = "easgd", **sections: Any) -> Config:
         ("diloco", {}),
         ("easgd_sync", {}),
         ("mdownpour", {}),
-        ("adownpour", {}),
-        ("easgd", {"center": {"average": "polyak"}}),
         ("easgd", {"algorithm": {"staleness_power": 1.0}}),
     ],
 )
@@ -39,6 +37,11 @@ def test_memory_is_not_shared_with_a_center_that_does_more_than_add(
 @pytest.mark.parametrize("name", ["easgd", "eamsgd", "downpour"])
 def test_memory_may_be_asked_for_where_the_center_adds(name: str) -> None:
     assert algorithm_of(config(name, exchange={"transport": "shared_memory"})).in_place
+
+
+def test_a_center_that_is_averaged_may_be_shared() -> None:
+    shared = config(exchange={"transport": "shared_memory"}, center={"average": "moving"})
+    assert algorithm_of(shared).in_place
 
 
 @pytest.mark.parametrize("name", ["easgd_sync", "diloco", "admm", "local_sgd", "gauss_seidel"])

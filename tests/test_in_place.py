@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ray_easgd.algorithms import METHODS, Algorithm
-from ray_easgd.algorithms.contract import Order
+from ray_easgd.algorithms.contract import Average, Order
 from ray_easgd.elastic import Elastic
 from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.hub import options_for
@@ -19,7 +19,8 @@ from ray_easgd.shared_hub import SharedHub
 from tests.fakes import BookLeases, Points, Recorder, small_model
 from tests.test_elastic import train
 
-IN_PLACE = [m for m in METHODS.values() if m.in_place and m.average == "none"]
+IN_PLACE = [m for m in METHODS.values() if m.in_place]
+_DOWNPOURS = {"downpour", "adownpour", "mvadownpour"}
 SEED = 1
 
 
@@ -54,7 +55,7 @@ def wander(worker: Elastic, steps: int, seed: int = 0) -> Tensor:
 
 
 def test_the_methods_that_exchange_in_place() -> None:
-    assert {m.name for m in IN_PLACE} == {"easgd", "eamsgd", "downpour"}
+    assert {m.name for m in IN_PLACE} == {*("easgd", "eamsgd"), *_DOWNPOURS}
 
 
 @pytest.mark.parametrize("order", ["between_steps", "at_snapshot"])
@@ -182,7 +183,6 @@ def test_a_loss_that_is_not_finite_starts_again_too() -> None:
     [
         ("diloco", {}),
         ("easgd_sync", {}),
-        ("easgd", {"average": "polyak"}),
         ("easgd", {"staleness_power": 0.5}),
         ("easgd", {"traced": True}),
     ],
@@ -194,6 +194,47 @@ def test_a_center_that_does_more_than_add_up_gives_no_place(
     life = hub.admit("w", torch.zeros(8), ())
     assert hub.give_place(life) is None
     assert hub.why_alone
+
+
+def test_an_average_follows_a_center_that_a_child_moves_in_place() -> None:
+    """At this rate it looks after every push: the average is that of the centers it saw."""
+    rate = 0.5
+    hub = SharedHub(options_for(METHODS["easgd"], average="moving", average_rate=rate))
+    worker = tie(hub, METHODS["easgd"])
+    expected = hub.snapshot().vector
+    for seed in range(6):
+        wander(worker, 2, seed)
+        expected.lerp_(hub.snapshot().vector, rate)
+        judged = hub.judged
+        assert judged is not None
+        torch.testing.assert_close(judged, expected)
+    assert hub.version.count == 6
+
+
+@pytest.mark.parametrize("average", ["polyak", "moving"])
+def test_an_average_counts_every_push_however_seldom_it_looks(average: Average) -> None:
+    hub = SharedHub(options_for(METHODS["eamsgd"], average=average, average_rate=0.05))
+    worker = tie(hub, METHODS["eamsgd"])
+    start = hub.snapshot().vector
+    wander(worker, 100)
+    looked = float(hub.state["t"])
+    assert 40 < looked <= 50  # it was told to look, with nobody asking for a snapshot
+    judged, center = hub.judged, hub.snapshot().vector
+    assert judged is not None
+    assert hub.version.count == float(hub.state["t"]) == 50
+    assert (judged - start).norm() < (center - start).norm()
+
+
+def test_a_push_by_message_is_averaged_beside_those_in_place() -> None:
+    hub = SharedHub(options_for(METHODS["easgd"], average="polyak", ledger_seed=SEED))
+    near, far = (tie(hub, METHODS["easgd"], in_place=place) for place in (True, False))
+    for seed in range(8):
+        wander(near, 2, seed)
+        wander(far, 2, seed)
+    near.link.drain()
+    assert hub.version.count == float(hub.state["t"])
+    assert (gap := hub.ledger_error()) is not None
+    assert gap < 1e-5
 
 
 def test_a_snapshot_shows_what_a_busy_stripe_is_owed() -> None:

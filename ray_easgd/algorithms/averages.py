@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ray_easgd.algorithms.contract import Arrival, Average, CenterStep, State
 
+_MOST_WEIGHT = 0.2  # of one look at a center that children move by themselves
+_MOST_PUSHES = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Averaged(CenterStep):
@@ -17,6 +20,9 @@ class Averaged(CenterStep):
 
     ``rate`` is a constant a (moving average); None means ``a = 1 / (t + 1)`` at the center's clock
     t, which makes z the plain mean of all centers so far (Polyak).
+
+    Where children move the center by themselves, it is looked at now and then, and counts as if it
+    had stood there for all pushes since the last look.
     """
 
     inner: CenterStep
@@ -32,10 +38,27 @@ class Averaged(CenterStep):
         self.inner.dismiss_(c, state, child, lost=lost)
 
     def apply_(self, c: Tensor, d: Tensor, state: State, arrival: Arrival) -> None:
-        a = 1.0 / (float(state["t"]) + 1.0) if self.rate is None else self.rate
-        state["z"].lerp_(c, a)
-        state["t"].add_(1.0)
+        self._take_in_(c, state, 1)
         self.inner.apply_(c, d, state, arrival)
+
+    @property
+    def additive(self) -> bool:
+        return self.inner.additive
+
+    def saw_(self, c: Tensor, state: State, pushes: int) -> None:
+        self._take_in_(c, state, pushes)
+        self.inner.saw_(c, state, pushes)
+
+    def looks_after(self, state: State) -> int | None:
+        a = 1.0 / (float(state["t"]) + 1.0) if self.rate is None else self.rate
+        return min(_MOST_PUSHES, max(1, int(_MOST_WEIGHT / a)))
+
+    def _take_in_(self, c: Tensor, state: State, pushes: int) -> None:
+        """As so many centers that are all ``c``."""
+        t = float(state["t"])
+        a = pushes / (t + pushes) if self.rate is None else 1.0 - (1.0 - self.rate) ** pushes
+        state["z"].lerp_(c, a)
+        state["t"].add_(pushes)
 
     def judged(self, c: Tensor, state: State) -> Tensor:
         return state["z"]

@@ -89,12 +89,18 @@ class Arrival:
 class CenterStep:
     """The hub's side of an exchange. Immutable; what it remembers is a ``State``.
 
-    ``additive`` is True when the step is ``c <- c + d`` and nothing is remembered;
     ``takes_differences`` is False where a ``d`` stands for a whole vector instead.
     """
 
-    additive: ClassVar[bool] = False
     takes_differences: ClassVar[bool] = True
+
+    @property
+    def additive(self) -> bool:
+        """Whether the center moves by ``c <- c + d``: then children may do it with their own hands.
+
+        What the step remembers follows by ``saw_``.
+        """
+        return False
 
     def begin(self, c: Tensor) -> State:
         """What the hub must remember beyond its vector (``hub_state``)."""
@@ -110,6 +116,13 @@ class CenterStep:
         """Take one arriving ``d`` into the center; in a round, the sum of its pushes."""
         raise NotImplementedError
 
+    def saw_(self, c: Tensor, state: State, pushes: int) -> None:
+        """Where ``additive``: children have added so many to ``c`` since it was last looked at."""
+
+    def looks_after(self, state: State) -> int | None:
+        """How many of those there may be until it looks; None where it does not have to."""
+        return None
+
     def judged(self, c: Tensor, state: State) -> Tensor:
         """What is tested and kept in checkpoints: the center itself, or an average of it."""
         return c
@@ -119,7 +132,9 @@ class CenterStep:
 class Add(CenterStep):
     """``c <- c + d``: the center step of EASGD, EAMSGD and DOWNPOUR."""
 
-    additive: ClassVar[bool] = True
+    @property
+    def additive(self) -> bool:
+        return True
 
     def apply_(self, c: Tensor, d: Tensor, state: State, arrival: Arrival) -> None:
         c.add_(d)
