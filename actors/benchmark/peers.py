@@ -60,7 +60,7 @@ def run_peers(options: PeersOptions, *, tell: Tell) -> dict[str, Any]:
     if scene.name in PACED and not options.pair_s:
         problem = f"scene {scene.name} takes the slow step from the pair's pace"
         raise BadInput("--pair-s", 0, problem, "Take 5 or more.")
-    chosen = [c for c in CONTENDERS if not options.only or c.name in options.only]
+    chosen = [c for c in CONTENDERS if _takes_part(c, options, scene)]
     with _folder(options.keep) as folder, _place(options) as place:
         series = _Series(scene, options, folder, place, tell)
         rows = [row for seed in range(options.seeds) for row in series.round(chosen, seed)]
@@ -77,6 +77,12 @@ def run_peers(options: PeersOptions, *, tell: Tell) -> dict[str, Any]:
         "rows": rows,
         "medians": medians(rows),
     }
+
+
+def _takes_part(contender: Contender, options: PeersOptions, scene: Scene) -> bool:
+    if options.only:
+        return contender.name in options.only
+    return not contender.for_losses or bool(scene.plan.strikes)
 
 
 class Apart:

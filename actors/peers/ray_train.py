@@ -69,7 +69,7 @@ def train_loop(config: dict[str, Any]) -> None:
         record.clock = state["clock"]
     optimizer = make_sgd(order, model)
     wrapped = import_module("ray.train.torch").prepare_model(model)
-    every = order.options.get("report_every", 100) if order.checkpoints else 0
+    every = order.options["report_every"] if order.checkpoints else 0
     train(
         work.batches(task.data.train, rank, order.num_workers, begin=record.clock),
         model=model,

@@ -26,6 +26,7 @@ class Contender:
     ``more`` beside those who are there, or it sees to it ``itself``.
     ``rolls_back``: what was trained since a checkpoint is lost with a worker.
     ``coordinator``: the process that the others hang on, by the name of its journal.
+    ``for_losses``: it differs from another only where somebody is lost.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Contender:
     on_growth: OnGrowth = "all"
     rolls_back: bool = True
     coordinator: str = "worker-0"
+    for_losses: bool = False
 
 
 YARDSTICK = Contender(name="no_exchange_pair", program="ray_easgd.peers.alone", on_loss="one")
@@ -76,20 +78,29 @@ def _torchft(name: str, method: str) -> Contender:
     )
 
 
-_AVERAGE = {"average": "moving", "average_rate": 0.05}
+def _ray_train(name: str, report_every: int, *, for_losses: bool = False) -> Contender:
+    """With a checkpoint every so many steps, where somebody is lost or comes."""
+    return Contender(
+        name=name,
+        program="actors.peers.ray_train",
+        has_driver=True,
+        environment="ray_train",
+        options={"report_every": report_every},
+        on_loss="itself",
+        coordinator="coordinator",
+        for_losses=for_losses,
+    )
+
+
+_AVERAGE = {"average": "moving", "average_rate": 0.03}
 _LEVELS = [{"fan_out": 2, "period": 2}, {"fan_out": 1, "period": 8}]
 
 CONTENDERS = (
     Contender(name="one_process", program="ray_easgd.peers.alone", num_workers=1),
     Contender(name="torch_ddp", program="ray_easgd.peers.ddp"),
-    Contender(
-        name="ray_train_ddp",
-        program="actors.peers.ray_train",
-        has_driver=True,
-        environment="ray_train",
-        on_loss="itself",
-        coordinator="coordinator",
-    ),
+    _ray_train("ray_train_ddp", 100),
+    _ray_train("ray_train_ddp_20", 20, for_losses=True),
+    _ray_train("ray_train_ddp_500", 500, for_losses=True),
     Contender(name="torch_periodic_averager", program="ray_easgd.peers.averager"),
     Contender(
         name="torch_hierarchical_averager",
