@@ -19,8 +19,8 @@ from ray.exceptions import RayError
 from actors.lifecycle import Named, actor_name, as_actor
 from actors.page import Page, start_page
 from actors.placement import placed
-from actors.posts import Hub, Posts, center_name
-from actors.words import Book, Census, Memory, Note, Sitting, WorkerStatus
+from actors.posts import Hub, Posts, Sitting, center_name
+from actors.words import Book, Census, Memory, Note, WorkerStatus
 from ray_easgd.leases import LeaseBook
 from ray_easgd.progress import Progress
 from ray_easgd.protocol import Interval

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import ray
 from ray.exceptions import RayError
 
-from actors.words import Note, Sitting, WorkerStatus
+from actors.posts import Sitting
+from actors.words import Note, WorkerStatus
 from ray_easgd.protocol import Interval
 from ray_easgd.session import Session
 from ray_easgd.slices import Slices

@@ -8,6 +8,9 @@ from typing import Any
 
 from ray_easgd.topology import HubLoad, choose_hub
 
+Sitting = tuple[str, int]
+"""One life of a worker: its name, and how many processes were it by then."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hub:
@@ -43,9 +46,7 @@ class Posts:
     def __init__(self, num_hubs: int) -> None:
         self._num_hubs = num_hubs
         self._hubs: dict[str, Hub] = {}
-        self.workers: dict[
-            tuple[str, int], str
-        ] = {}  # by name and life: the hub that each is under
+        self.workers: dict[Sitting, str] = {}  # the hub that each is under
         self._changed = Condition()
 
     def put(self, hub: Hub) -> None:
@@ -56,7 +57,7 @@ class Posts:
                 self._hubs[hub.name] = hub
                 self._changed.notify_all()
 
-    def attach(self, worker: tuple[str, int], node: str) -> Hub:
+    def attach(self, worker: Sitting, node: str) -> Hub:
         """The hub on its node, or the one with the fewest workers; once all were there."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._leaves()) >= self._num_hubs)
@@ -78,7 +79,7 @@ class Posts:
         with self._changed:
             return tuple(hub.handle for hub in self._hubs.values() if not hub.parent)
 
-    def leave(self, worker: tuple[str, int]) -> None:
+    def leave(self, worker: Sitting) -> None:
         """It makes room for others."""
         with self._changed:
             self.workers.pop(worker, None)

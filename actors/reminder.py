@@ -9,10 +9,10 @@ import ray
 from ray.exceptions import RayError
 
 from actors.fleet import Fleet
-from actors.posts import Hub
+from actors.posts import Hub, Sitting
 from actors.sight import Sight
 from actors.succession import ANSWER_S
-from actors.words import Memory, Sitting
+from actors.words import Memory
 from ray_easgd.protocol import Interval
 
 RESTARTED = "the controller was lost and is back; training went on, and its leases are known again"

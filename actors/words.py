@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from actors.posts import Hub
+from actors.posts import Hub, Sitting
 from ray_easgd.progress import Progress
 from ray_easgd.protocol import Interval
 
@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
     from actors.center import Center
-
-
-Sitting = tuple[str, int]
-"""One life of a worker: its name, and how many processes were it by then."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,10 +25,10 @@ from actors.lifecycle import Named, actor_name, as_actor
 from actors.links import HubLink, open_link
 from actors.placement import placed
 from actors.ports import ControllerReporter, LeaseFeed
-from actors.posts import Hub, center_name
+from actors.posts import Hub, Sitting, center_name
 from actors.process import choose_device, settle_in
 from actors.succession import Holding, holdings, newest
-from actors.words import Sitting, WorkerStatus
+from actors.words import WorkerStatus
 from ray_easgd.adaptive_period import PeriodGovernor
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
@@ -130,6 +130,16 @@ class Worker(Named):
     def run(self, seat: Seat) -> WorkerStatus:
         """Train until the data or the run ends; returns the last status."""
         self._is_running, self._is_over = True, False
+        try:
+            return self._trained(seat)
+        finally:  # not at the next beginning: who asks it to end may be sooner
+            self._is_running, self._is_over, self._session = False, True, None
+            self._is_asked_to_end = self._hands_over = False
+            self._ended.clear()
+            for link in self._links:
+                link.close()
+
+    def _trained(self, seat: Seat) -> WorkerStatus:
         device, notice = choose_device()
         reporter = ControllerReporter(seat.controller, seat.name, seat.life, str(device))
         if notice:
@@ -161,18 +171,11 @@ class Worker(Named):
         )
         reporter.session = self._session = session
         self._training = threading.get_ident()
-        try:
-            _train(session, seat)
-            if self._hands_over and session.tie is not None and seat.algorithm.moves_house:
-                with suppress(RayError):  # no controller: the last exchange is what remains
-                    ray.get(seat.controller.bequeath.remote(session.tie.belongings()))
-            return replace(reporter.flush(), was_asked_to_end=self._is_asked_to_end)
-        finally:  # not at the next beginning: who asks it to end may be sooner
-            self._is_running, self._is_over, self._session = False, True, None
-            self._is_asked_to_end = self._hands_over = False
-            self._ended.clear()
-            for link in links:
-                link.close()
+        _train(session, seat)
+        if self._hands_over and session.tie is not None and seat.algorithm.moves_house:
+            with suppress(RayError):  # no controller: the last exchange is what remains
+                ray.get(seat.controller.bequeath.remote(session.tie.belongings()))
+        return replace(reporter.flush(), was_asked_to_end=self._is_asked_to_end)
 
     def _hubs(self, seat: Seat) -> tuple[tuple[Hub, ...], Hub | None]:
         """Whom to exchange with: the center, all shards of it, or the aggregator it is sent to."""
