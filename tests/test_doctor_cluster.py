@@ -27,6 +27,7 @@ from ray_easgd.cli import main
 from ray_easgd.display import Progress, Silence
 from ray_easgd.doctor import Evidence, Finding, diagnose
 from tests.fakes import small_model
+from tests.stopping import stop
 
 pytestmark = [
     pytest.mark.cluster,
@@ -127,7 +128,7 @@ class Ward(Silence):
     def _stopped(self, name: str) -> Iterator[None]:
         place: Any = ray.get(actor(name).where.remote())
         pid = place["pid"]
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         try:
             yield
         finally:

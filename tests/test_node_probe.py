@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,12 +13,13 @@ import pytest
 
 from actors.node_probe import probe
 from actors.stopwatch import Stopwatch
+from tests.stopping import stop
 
 
 def test_the_state_of_a_real_process_is_told() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        os.kill(child.pid, signal.SIGSTOP)
+        stop(child.pid)
         os.waitpid(child.pid, os.WUNTRACED)
         assert probe([child.pid])["processes"] == {child.pid: "stopped (SIGSTOP)"}
     finally:

@@ -26,6 +26,7 @@ from ray_easgd.task import Task
 from ray_easgd.trace import Joined, Pushed, Record, TraceFile
 from tests.conftest import Pool
 from tests.fakes import small_model
+from tests.stopping import stop
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
@@ -136,7 +137,7 @@ def test_a_dead_worker_holds_nobody_up_in_a_round(
     lost = victim.run.remote(seat(pool, controller, 9, "easgd_sync", program=program))
     while ray.get(pool.center.status.remote()).version.count < 3:
         pass
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     others = run_all(pool, controller, "easgd_sync", Program(loop=exchange(20)))
     ready, _ = ray.wait(others, timeout=1.0)
     os.kill(pid, signal.SIGKILL)

@@ -29,6 +29,7 @@ from ray_easgd.parameters import Slot
 from ray_easgd.protocol import Outcome, PushHeader
 from tests.conftest import Pool
 from tests.fakes import Points, small_model
+from tests.stopping import stop
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
@@ -192,7 +193,7 @@ def test_a_stopped_worker_changes_nobody_elses_progress(
     stopped = victim.run.remote(seat(pool, controller, 0, program=Program(loop=exchange(10**9))))
     while ray.get(pool.center.status.remote()).version.count < 3:
         pass
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     try:
         before = ray.get(pool.center.status.remote()).version.count
         mine = seat(pool, controller, 1, program=Program(loop=exchange(30)))
