@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _ANSWER_WITHIN_S = 5.0
 
 SLOW_LINES = {
-    "RAY_object_manager_default_chunk_size": "131072",  # default 5 MiB
-    "RAY_object_manager_max_bytes_in_flight": "262144",  # default 2 GiB
+    "RAY_object_manager_default_chunk_size": "65536",  # default 5 MiB
+    "RAY_object_manager_max_bytes_in_flight": "196608",  # default 2 GiB
 }
 """What a cluster on lines below about 1 Gbit/s should be started with: in small bites, what asks
 for one direction does not wait behind the bulk of the other. A fast line would starve on it."""

@@ -3,14 +3,17 @@
 Each agent imports for a second of a core, and the node waits for it; on few cores so does all else
 that starts. In a cluster that lives for one run nobody asks the dashboard's agent for anything, so
 it is not to be had; the one that makes runtime environments is started when it is first called.
-Nothing is imported here that takes longer than to begin.
+Where things are not as in the Ray we know, the agent is started at once. Nothing is imported here
+that takes longer than to begin.
 """
 
 # ruff: noqa: PTH104, PTH118, PTH123  (to import pathlib takes longer than that)
 
+import contextlib
 import os
 import select
 import socket
+import stat
 import sys
 
 _NOT_TO_BE_HAD = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port")
@@ -20,25 +23,33 @@ _ON_CALL = "runtime_env_agent_port"
 def main() -> None:
     command = sys.argv[1:]
     told = dict(word[2:].split("=", 1) for word in command if word.startswith("--") and "=" in word)
-    if _option(_ON_CALL) in told:
-        _start_when_called(command, told)
-        return
+    stand_in = _wait_for_a_call if _option(_ON_CALL) in told else _wait_for_the_end
+    is_known = told.keys() >= {"session-dir", "node-id", "node-ip-address"}
+    if is_known and _learns_of_the_raylets_end():
+        with contextlib.suppress(OSError):  # an address of another kind, a full disk
+            stand_in(command, told)
+            return
+    os.execv(command[0], command)
+
+
+def _learns_of_the_raylets_end() -> bool:
+    """By its input: then nobody else writes there, and it ends."""
+    return stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode)
+
+
+def _wait_for_the_end(_: list[str], told: dict[str, str]) -> None:
     for name in _NOT_TO_BE_HAD:
         _publish(name, -1, told)
-    _until_the_raylet_ends()
+    sys.stdin.read()
 
 
-def _start_when_called(command: list[str], told: dict[str, str]) -> None:
+def _wait_for_a_call(command: list[str], told: dict[str, str]) -> None:
     with socket.create_server((told["node-ip-address"], 0)) as server:
         port = server.getsockname()[1]
         _publish(_ON_CALL, port, told)
         called, _, _ = select.select([server, sys.stdin], [], [])
     if sys.stdin not in called:  # who called asks again until somebody answers
         os.execv(command[0], [*command, f"--{_option(_ON_CALL)}={port}"])
-
-
-def _until_the_raylet_ends() -> None:
-    sys.stdin.read()
 
 
 def _option(name: str) -> str:

@@ -68,6 +68,14 @@ def test_an_agent_that_nobody_calls_ends_with_its_node(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+def test_an_agent_whose_node_would_not_be_missed_is_started_at_once(tmp_path: Path) -> None:
+    agent = [sys.executable, "-c", "print('agent')", f"--session-dir={tmp_path}", "--node-id=n"]
+    program = [sys.executable, "-S", "-E", stand_in.__file__, *agent]
+    for told in ([], ["--node-ip-address=127.0.0.1"]):
+        said = subprocess.check_output([*program, *told], stdin=subprocess.DEVNULL)
+        assert said == b"agent\n"
+
+
 @pytest.mark.cluster
 def test_a_task_on_a_node_of_ours_may_have_an_environment_of_its_own(cluster: None) -> None:
     import ray
