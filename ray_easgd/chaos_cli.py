@@ -69,12 +69,11 @@ def chaos(
     there; pushes that arrive late or twice have to be refused; nobody may have waited. Ends with
     code 1 where anything of that does not hold.
     """
-    from ray_easgd.config import Config
+    from ray_easgd.config import Config, split
 
     if "" not in sys.path:
         sys.path.insert(0, "")  # module:function means the user's own, in the folder he is in
-    path = next((word for word in words if "=" not in word), None)
-    config = Config.load(path, [word for word in words if "=" in word])
+    config = Config.load(*split(words))
     module = actors_module("chaos")
     options = module.ChaosOptions(
         kinds=faults or KINDS,

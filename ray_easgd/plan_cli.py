@@ -35,14 +35,13 @@ def plan(words: tuple[str, ...], *, as_json: bool, **given: Any) -> None:
     The verdict comes from the fleet's own code, wound without noise on quadratics of up to that
     curvature: a real loss is no quadratic, and its curvature changes along the way.
     """
-    from ray_easgd.config import Config
+    from ray_easgd.config import Config, split
     from ray_easgd.planner.plan import plan as make_plan
     from ray_easgd.planner.setting import setting_of
 
     if "" not in sys.path:
         sys.path.insert(0, "")  # module:function means the user's own, in the folder he is in
-    path = words[0] if words and "=" not in words[0] else None
-    config = Config.load(path, words[1:] if path else words)
+    config = Config.load(*split(words))
     found = make_plan(config, setting_of(config, **given))
     if as_json:
         click.echo(strict_json.dumps(found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Measured = Mapping[str, Sequence[Runs]]
 """By data set."""
+Draw = Callable[["Canvas"], None]
 
 _BREAKS = 0.05  # in accuracy: the paper's DOWNPOUR loses 8 points to EASGD at period 64
 _HOLDS = 0.02
@@ -45,19 +46,9 @@ def periods(size: Size, measured: Measured) -> Found:
             saved = max(_bytes_saved(runs, name))
             checks.append(at_least(f"{data}: DOWNPOUR's bytes over {NAMES[name]}'s", saved, _SHARE))
 
-    def draw(canvas: Canvas) -> None:
-        panels = pictures.grid(canvas, list(measured), len(size.periods) + 1)
-        for row, (data, runs) in zip(panels, measured.items(), strict=True):
-            for axes, period in zip(row, size.periods, strict=False):
-                pictures.methods(axes, [r for r in _fleets(runs) if r.contestant.period == period])
-                pictures.methods(axes, _of(runs, "msgd"))
-                axes.set_title(f"{pictures.title_of(data)}, period {period}", fontsize=10)
-            for name in FLEETS:
-                pictures.bests(row[-1], size.periods, _of(runs, name), color=pictures.COLORS[name])
-            pictures.level(row[-1], _of(runs, "msgd")[0])
-            pictures.ticks(row[-1], size.periods, "period, steps", base=4)
-        legend(canvas, *panels[0])
-
+    draw = _panels_by(
+        "period", size.periods, measured, title="period", axis="period, steps", base=4
+    )
     return _found(size, checks, measured, draw, columns=len(size.periods) + 1)
 
 
@@ -75,19 +66,7 @@ def workers(size: Size, measured: Measured) -> Found:
             gain = best[name, many] - best[name, few]
             checks.append(at_least(f"{data}: {NAMES[name]}, p = {many} less {few}", gain, 0.0))
 
-    def draw(canvas: Canvas) -> None:
-        panels = pictures.grid(canvas, list(measured), len(size.workers) + 1)
-        for row, (data, runs) in zip(panels, measured.items(), strict=True):
-            for axes, p in zip(row, size.workers, strict=False):
-                pictures.methods(axes, [r for r in _fleets(runs) if r.contestant.workers == p])
-                pictures.methods(axes, _of(runs, "msgd"))
-                axes.set_title(f"{pictures.title_of(data)}, p = {p}", fontsize=10)
-            for name in FLEETS:
-                pictures.bests(row[-1], size.workers, _of(runs, name), color=pictures.COLORS[name])
-            pictures.level(row[-1], _of(runs, "msgd")[0])
-            pictures.ticks(row[-1], size.workers, "workers p", base=2)
-        legend(canvas, *panels[0])
-
+    draw = _panels_by("workers", size.workers, measured, title="p =", axis="workers p", base=2)
     return _found(size, checks, measured, draw, columns=len(size.workers) + 1)
 
 
@@ -148,6 +127,28 @@ def long_periods(size: Size, measured: Measured) -> Found:
         legend(canvas, panels[0][0], panels[0][-1], columns=6)
 
     return _found(size, checks, measured, draw, columns=4)
+
+
+def _panels_by(
+    key: str, values: Sequence[int], measured: Measured, *, title: str, axis: str, base: int
+) -> Draw:
+    """A panel of all fleets for each value of that key, and one of the best of each over it."""
+
+    def draw(canvas: Canvas) -> None:
+        panels = pictures.grid(canvas, list(measured), len(values) + 1)
+        for row, (data, runs) in zip(panels, measured.items(), strict=True):
+            for axes, value in zip(row, values, strict=False):
+                fleets = [r for r in _fleets(runs) if getattr(r.contestant, key) == value]
+                pictures.methods(axes, fleets)
+                pictures.methods(axes, _of(runs, "msgd"))
+                axes.set_title(f"{pictures.title_of(data)}, {title} {value}", fontsize=10)
+            for name in FLEETS:
+                pictures.bests(row[-1], values, _of(runs, name), color=pictures.COLORS[name])
+            pictures.level(row[-1], _of(runs, "msgd")[0])
+            pictures.ticks(row[-1], values, axis, base=base)
+        legend(canvas, *panels[0])
+
+    return draw
 
 
 def _found(
