@@ -242,10 +242,12 @@ class Centers:
         )
 
     def _cost(self, place: _Place) -> str:
+        is_averaged = (self._config.center.average or self._algorithm.average) != "none"
+        average = ", and the average that is tested: it begins anew" if is_averaged else ""
         if place.in_memory:
             return (
                 "its successor goes on with its memory and its children; lost is nothing but what "
-                "children on other nodes had under way"
+                f"children on other nodes had under way{average}"
             )
         if place.legacy is not None:
             return (

@@ -33,7 +33,7 @@ OUR_CLUSTERS = {
 _SLOTS_PER_CORE = 8
 _INTERPRETER = "_build_python_executable_command_memory_profileable"  # of Ray's services
 _AGENTS = ("dashboard_agent", "runtime_env_agent") if sys.platform == "linux" else ()
-_STAND_IN = (sys.executable, "-S", "-E", str(Path(stand_in.__file__).resolve()))
+_STAND_IN = (sys.executable, "-S", "-E", "-P", str(Path(stand_in.__file__).resolve()))
 _LOOK_EVERY_S, _LOOKS = 0.02, 500
 
 

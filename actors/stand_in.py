@@ -13,11 +13,11 @@ import contextlib
 import os
 import select
 import socket
-import stat
 import sys
 
 _NOT_TO_BE_HAD = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port")
 _ON_CALL = "runtime_env_agent_port"
+_BY_PIPE = "RAY_enable_pipe_based_agent_to_parent_health_check"
 
 
 def main() -> None:
@@ -33,8 +33,8 @@ def main() -> None:
 
 
 def _learns_of_the_raylets_end() -> bool:
-    """By its input: then nobody else writes there, and it ends."""
-    return stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode)
+    """By the end of its input, as the agent does where it is told to."""
+    return os.environ.get(_BY_PIPE) == "1"
 
 
 def _wait_for_the_end(_: list[str], told: dict[str, str]) -> None:
@@ -44,12 +44,23 @@ def _wait_for_the_end(_: list[str], told: dict[str, str]) -> None:
 
 
 def _wait_for_a_call(command: list[str], told: dict[str, str]) -> None:
-    with socket.create_server((told["node-ip-address"], 0)) as server:
-        port = server.getsockname()[1]
+    keeps_port = _bound(told["node-ip-address"], 0)
+    keeps_port.set_inheritable(True)  # it never listens, so the agent may bind there too
+    port = keeps_port.getsockname()[1]
+    with _bound(told["node-ip-address"], port) as server:
+        server.listen()
         _publish(_ON_CALL, port, told)
         called, _, _ = select.select([server, sys.stdin], [], [])
     if sys.stdin not in called:  # who called asks again until somebody answers
         os.execv(command[0], [*command, f"--{_option(_ON_CALL)}={port}"])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(address)
+    return bound
 
 
 def _option(name: str) -> str:

@@ -242,8 +242,8 @@ class SharedHub(Hub):
         if self._hall is None:
             super()._move(d, arrival)
         else:
-            self._saw(arrival.pushes)
             self._hall.add(decoded(d).numpy())
+            self._saw(arrival.pushes)
 
     def _saw(self, pushes: int) -> None:
         """Let what the center step remembers follow the vector that children move."""

@@ -204,6 +204,7 @@ def test_an_average_follows_a_center_that_a_child_moves_in_place() -> None:
     expected = hub.snapshot().vector
     for seed in range(6):
         wander(worker, 2, seed)
+        assert float(hub.state["t"]) == seed + 1  # before a snapshot makes it look
         expected.lerp_(hub.snapshot().vector, rate)
         judged = hub.judged
         assert judged is not None

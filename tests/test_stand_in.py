@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,17 +15,24 @@ import pytest
 from actors import stand_in
 
 _WAIT_S = 60.0
+_TOLD_BY_PIPE = "RAY_enable_pipe_based_agent_to_parent_health_check"
 
 
-def start(session: Path, *words: str) -> subprocess.Popen[str]:
+def start(
+    session: Path,
+    *words: str,
+    told: Sequence[str] = ("--node-ip-address=127.0.0.1",),
+    environment: Mapping[str, str] = {_TOLD_BY_PIPE: "1"},
+) -> subprocess.Popen[str]:
     """With a program for the agent's that says how it was called."""
     agent = "import sys; print('agent', *sys.argv[1:], flush=True); sys.stdin.read()"
-    told = (f"--session-dir={session}", "--node-id=n", "--node-ip-address=127.0.0.1")
+    command = (sys.executable, "-c", agent, f"--session-dir={session}", "--node-id=n")
     return subprocess.Popen(
-        [sys.executable, "-S", "-E", stand_in.__file__, sys.executable, "-c", agent, *told, *words],
+        [sys.executable, "-S", "-E", "-P", stand_in.__file__, *command, *told, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env=environment,
     )
 
 
@@ -68,12 +76,21 @@ def test_an_agent_that_nobody_calls_ends_with_its_node(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_an_agent_whose_node_would_not_be_missed_is_started_at_once(tmp_path: Path) -> None:
-    agent = [sys.executable, "-c", "print('agent')", f"--session-dir={tmp_path}", "--node-id=n"]
-    program = [sys.executable, "-S", "-E", stand_in.__file__, *agent]
-    for told in ([], ["--node-ip-address=127.0.0.1"]):
-        said = subprocess.check_output([*program, *told], stdin=subprocess.DEVNULL)
-        assert said == b"agent\n"
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({}, ["--node-ip-address=127.0.0.1"]),  # it would not learn of its node's end
+        ({_TOLD_BY_PIPE: "1"}, []),  # nor where to listen
+        ({_TOLD_BY_PIPE: "1"}, ["--node-ip-address=no address"]),
+    ],
+)
+def test_where_things_are_not_as_known_the_agent_is_started_at_once(
+    tmp_path: Path, environment: dict[str, str], told: list[str]
+) -> None:
+    process = start(tmp_path, "--runtime-env-agent-port=0", told=told, environment=environment)
+    assert process.stdout is not None
+    assert process.stdout.readline().split()[0] == "agent"
+    end(process)
 
 
 @pytest.mark.cluster

@@ -82,7 +82,7 @@ def run_peers(options: PeersOptions, *, tell: Tell) -> dict[str, Any]:
 def _takes_part(contender: Contender, options: PeersOptions, scene: Scene) -> bool:
     if options.only:
         return contender.name in options.only
-    return not contender.for_losses or bool(scene.plan.strikes)
+    return not contender.for_losses or bool(scene.plan.strikes or scene.plan.growth)
 
 
 class Apart:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ray_easgd.algorithms.contract import Arrival, Average, CenterStep, State
 
-_MOST_WEIGHT = 0.2  # of one look at a center that children move by themselves
+_MOST_WEIGHT = 0.2  # of a look at several pushes by children themselves
 _MOST_PUSHES = 32
 
 
@@ -22,7 +22,7 @@ class Averaged(CenterStep):
     t, which makes z the plain mean of all centers so far (Polyak).
 
     Where children move the center by themselves, it is looked at now and then, and counts as if it
-    had stood there for all pushes since the last look.
+    had stood there after each push since the last look.
     """
 
     inner: CenterStep

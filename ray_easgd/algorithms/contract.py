@@ -117,10 +117,10 @@ class CenterStep:
         raise NotImplementedError
 
     def saw_(self, c: Tensor, state: State, pushes: int) -> None:
-        """Where ``additive``: children have added so many to ``c`` since it was last looked at."""
+        """Where ``additive``: ``c`` holds so many pushes more than when it was last looked at."""
 
     def looks_after(self, state: State) -> int | None:
-        """How many of those there may be until it looks; None where it does not have to."""
+        """How many of those there may be until it looks; None: it never does."""
         return None
 
     def judged(self, c: Tensor, state: State) -> Tensor:

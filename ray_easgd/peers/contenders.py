@@ -26,7 +26,7 @@ class Contender:
     ``more`` beside those who are there, or it sees to it ``itself``.
     ``rolls_back``: what was trained since a checkpoint is lost with a worker.
     ``coordinator``: the process that the others hang on, by the name of its journal.
-    ``for_losses``: it differs from another only where somebody is lost.
+    ``for_losses``: it differs from another only where somebody is lost or comes.
     """
 
     name: str
