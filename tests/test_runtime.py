@@ -18,7 +18,7 @@ from actors.center import Center
 from actors.controller import Controller, start_controller
 from actors.lifecycle import end_process
 from actors.words import WorkerStatus
-from actors.worker import Program, Seat, start_worker
+from actors.worker import Program, Seat, Worker, start_worker
 from ray_easgd import session
 from ray_easgd.algorithms import METHODS, Algorithm
 from ray_easgd.algorithms.contract import Add
@@ -182,6 +182,23 @@ def test_one_put_serves_all_who_pull_a_version(cluster: None) -> None:
     )
     assert center.pull(0)[1][0] not in refs
     assert center.status().snapshots == 2
+
+
+@pytest.fixture
+def fresh(cluster: None) -> Iterator[ActorProxy[Worker]]:
+    """One that has not run anything yet."""
+    worker = start_worker("fresh", run="fresh", num_cpus=0, num_gpus=0)
+    yield worker
+    end_process(worker)
+
+
+def test_a_worker_that_is_asked_to_end_before_it_begins_ends_at_its_first_boundary(
+    pool: Pool, controller: ActorProxy[Controller], fresh: ActorProxy[Worker]
+) -> None:
+    begin(pool)
+    ray.get(fresh.end.remote("over"))
+    mine = seat(pool, controller, 0, program=Program(loop=exchange(10**9)))
+    assert ray.get(fresh.run.remote(mine)).step <= 1
 
 
 def test_a_stopped_worker_changes_nobody_elses_progress(
