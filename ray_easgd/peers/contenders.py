@@ -1,7 +1,7 @@
 """Who takes part, how each is started, and what happens to it when a process of it is lost.
 
 All have one try: the workload's learning rate, where none stands here, and ours that over their
-pace at it (``ray_easgd.planner.pace``); nothing was tuned.
+pace at it (``ray_easgd.planner.pace``). Nothing was tuned but the average's rate, once.
 """
 
 from __future__ import annotations
