@@ -147,7 +147,10 @@ def tree(*, as_json: bool, **options: Any) -> Ended:
     help="; ".join(f"{name}: {what}" for name, what in SCENES.items()) + ".",
 )
 @click.option(
-    "--only", type=click.Choice(NAMES), multiple=True, help="Contenders; several times for more."
+    "--only",
+    multiple=True,
+    metavar="NAME[:lr=X,period=N]",
+    help=f"A contender, with settings of its own; several times for more. {', '.join(NAMES)}.",
 )
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--samples", type=count, help="Of all workers, in scene a.  [default: 216000]")

@@ -23,6 +23,7 @@ from ray_easgd.peers.evaluation import scores_of, snapshots_of
 from ray_easgd.peers.rows import Row, empty_row, medians, row_of
 from ray_easgd.peers.scenes import PACED, Scene, paced, scene_of
 from ray_easgd.peers.trial import OWN_PYTHON, Here, Place, Plan, Trial
+from ray_easgd.peers.tries import Try, read_try
 from ray_easgd.peers.workload import Workload
 
 Tell = Callable[[str], None]
@@ -38,7 +39,10 @@ _EQUAL = {
 
 @dataclass(frozen=True, kw_only=True)
 class PeersOptions:
-    """``pair_s``: how long the no-exchange pair is timed before and after each contender."""
+    """``only``: contenders, as ``read_try`` reads them; empty for all.
+
+    ``pair_s``: how long the no-exchange pair is timed before and after each contender.
+    """
 
     scene: str = "a"
     only: Sequence[str] = ()
@@ -60,7 +64,7 @@ def run_peers(options: PeersOptions, *, tell: Tell) -> dict[str, Any]:
     if scene.name in PACED and not options.pair_s:
         problem = f"scene {scene.name} takes the slow step from the pair's pace"
         raise BadInput("--pair-s", 0, problem, "Take 5 or more.")
-    chosen = [c for c in CONTENDERS if _takes_part(c, options, scene)]
+    chosen = [read_try(text) for text in options.only] or _all_in(scene)
     with _folder(options.keep) as folder, _place(options) as place:
         series = _Series(scene, options, folder, place, tell)
         rows = [row for seed in range(options.seeds) for row in series.round(chosen, seed)]
@@ -79,10 +83,9 @@ def run_peers(options: PeersOptions, *, tell: Tell) -> dict[str, Any]:
     }
 
 
-def _takes_part(contender: Contender, options: PeersOptions, scene: Scene) -> bool:
-    if options.only:
-        return contender.name in options.only
-    return not contender.for_losses or bool(scene.plan.strikes or scene.plan.growth)
+def _all_in(scene: Scene) -> list[Try]:
+    with_losses = bool(scene.plan.strikes or scene.plan.growth)
+    return [Try(contender=c) for c in CONTENDERS if with_losses or not c.for_losses]
 
 
 class Apart:
@@ -127,16 +130,16 @@ class _Series:
         self._place, self._number = place, 0
         self._environment = environment_of(options.link if options.scene == "b" else None)
 
-    def round(self, contenders: Sequence[Contender], seed: int) -> list[Row]:
+    def round(self, tries: Sequence[Try], seed: int) -> list[Row]:
         """All of them once, in an order that is turned from seed to seed."""
-        turn = seed % max(1, len(contenders))
+        turn = seed % max(1, len(tries))
         rows = []
         before = self._pair(seed)
-        for contender in (*contenders[turn:], *contenders[:turn]):
-            work = replace(self._scene.workload, seed=seed)
+        for chosen in (*tries[turn:], *tries[:turn]):
+            work = replace(chosen.work(self._scene.workload), seed=seed)
             if self._scene.name in PACED:
                 work = paced(self._scene.name, work, before / work.num_workers)
-            row = self._trial(contender, work, self._scene.plan)
+            row = self._trial(chosen.contender, work, self._scene.plan)
             after = self._pair(seed)
             pair = (before + after) / 2
             row["pair_samples_per_s"] = pair
@@ -163,7 +166,8 @@ class _Series:
         self, contender: Contender, work: Workload, plan: Plan, *, is_tested: bool = True
     ) -> Row:
         self._number += 1
-        folder = self._folder / f"{self._number:03d}-{contender.name}"
+        kind = contender.name.partition(":")[0]  # the rest is nothing for a path
+        folder = self._folder / f"{self._number:03d}-{kind}"
         folder.mkdir()  # a folder that holds another series is refused
         try:
             name = contender.environment

@@ -4,6 +4,7 @@
     loop.py          the training loop, one for all; what a peer adds is its tie
     record.py        what a worker leaves behind: a journal, and snapshots of the weights
     contenders.py    who takes part, and how each is started
+    tries.py         a contender as it is asked for, with settings of its own
     environments.py  what a contender needs beside our own packages
     trial.py         one contender once: its processes, faults, memory
     rows.py          a trial's numbers, out of its journals

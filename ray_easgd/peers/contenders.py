@@ -1,7 +1,7 @@
 """Who takes part, how each is started, and what happens to it when a process of it is lost.
 
-All have one try: the workload's learning rate, where none stands here, and ours that over their
-pace at it (``ray_easgd.planner.pace``). Nothing was tuned but the average's rate, once.
+All have the workload's learning rate, where none stands here, and ours that over their pace at it
+(``ray_easgd.planner.pace``); a ``Try`` has its own. Nothing was tuned but the average's rate, once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Contender:
     ``rolls_back``: what was trained since a checkpoint is lost with a worker.
     ``coordinator``: the process that the others hang on, by the name of its journal.
     ``for_losses``: it differs from another only where somebody is lost or comes.
+    ``has_period``: the workload's period says when it exchanges.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Contender:
     rolls_back: bool = True
     coordinator: str = "worker-0"
     for_losses: bool = False
+    has_period: bool = True
 
 
 YARDSTICK = Contender(name="no_exchange_pair", program="ray_easgd.peers.alone", on_loss="one")
@@ -61,6 +63,7 @@ def ours(name: str, step: str, algorithm: Mapping[str, Any], **options: Any) -> 
         on_growth="itself",
         rolls_back=False,
         coordinator="coordinator",
+        has_period="topology" not in config,
     )
 
 
@@ -89,6 +92,7 @@ def _ray_train(name: str, report_every: int, *, for_losses: bool = False) -> Con
         on_loss="itself",
         coordinator="coordinator",
         for_losses=for_losses,
+        has_period=False,
     )
 
 
@@ -96,8 +100,8 @@ _AVERAGE = {"average": "moving", "average_rate": 0.03}
 _LEVELS = [{"fan_out": 2, "period": 2}, {"fan_out": 1, "period": 8}]
 
 CONTENDERS = (
-    Contender(name="one_process", program="ray_easgd.peers.alone", num_workers=1),
-    Contender(name="torch_ddp", program="ray_easgd.peers.ddp"),
+    Contender(name="one_process", program="ray_easgd.peers.alone", num_workers=1, has_period=False),
+    Contender(name="torch_ddp", program="ray_easgd.peers.ddp", has_period=False),
     _ray_train("ray_train_ddp", 100),
     _ray_train("ray_train_ddp_20", 20, for_losses=True),
     _ray_train("ray_train_ddp_500", 500, for_losses=True),
@@ -106,6 +110,7 @@ CONTENDERS = (
         name="torch_hierarchical_averager",
         program="ray_easgd.peers.averager",
         options={"groups": [[8, 1], [16, 2]]},
+        has_period=False,
     ),
     _torchft("torchft_local_sgd", "local_sgd"),
     _torchft("torchft_diloco", "diloco"),
