@@ -23,6 +23,7 @@ from ray_easgd.config import Config
 from ray_easgd.edges import hub_options
 from ray_easgd.errors import BadStorage, HubLost
 from ray_easgd.protocol import Version
+from ray_easgd.recipe import average_of
 from ray_easgd.resumption import Resumption
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ class Centers:
         )
 
     def _cost(self, place: _Place) -> str:
-        is_averaged = (self._config.center.average or self._algorithm.average) != "none"
+        is_averaged = average_of(self._config, self._algorithm) != "none"
         average = ", and the average that is tested: it begins anew" if is_averaged else ""
         if place.in_memory:
             return (

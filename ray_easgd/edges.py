@@ -10,7 +10,7 @@ from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.hub import HubOptions, options_for
-from ray_easgd.recipe import order_of
+from ray_easgd.recipe import average_of, order_of
 from ray_easgd.sections import LevelSection
 
 
@@ -26,7 +26,7 @@ def hub_options(
         fixed_rate=section.moving_rate if rate is None else rate,
         has_parent=depth > 0,
         ledger_seed=config.seed if config.exchange.ledger and not depth else None,
-        average="none" if depth else config.center.average,
+        average="none" if depth else average_of(config, algorithm),
         average_rate=config.center.average_rate,
         staleness_power=section.staleness_power,
         max_staleness=config.fleet.max_staleness,

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ray_easgd.algorithms import Algorithm, find_method
-from ray_easgd.algorithms.contract import Order
+from ray_easgd.algorithms.contract import Average, Order
 from ray_easgd.algorithms.elastic import ElasticExchange
 from ray_easgd.algorithms.messages import by_messages
 from ray_easgd.algorithms.staleness import weighted
@@ -46,6 +46,11 @@ def algorithm_of(config: Config) -> Algorithm:
 def order_of(config: Config, algorithm: Algorithm) -> Order:
     """``algorithm.order``, or the method's own."""
     return config.algorithm.order or algorithm.order
+
+
+def average_of(config: Config, algorithm: Algorithm) -> Average:
+    """``center.average``, or the method's own."""
+    return config.center.average or algorithm.average
 
 
 def refuse_what_differs_on_the_wire(config: Config, doing: str) -> None:

@@ -11,7 +11,7 @@ from ray_easgd.loop import local_step_name, resolve
 from ray_easgd.moving_rate import moving_rate
 from ray_easgd.planner.pace import pace
 from ray_easgd.planner.stability import Stability, stability
-from ray_easgd.recipe import algorithm_of
+from ray_easgd.recipe import algorithm_of, average_of
 from ray_easgd.sections import LevelSection
 from ray_easgd.topology import levels_per_node
 
@@ -222,8 +222,8 @@ def _worker_bytes(config: Config, setting: Setting) -> int:
 
 def _hub_bytes(config: Config, setting: Setting) -> int:
     """The center, and a snapshot of it in the object store; an average where there is one."""
-    average = config.center.average or algorithm_of(config).average
-    return 4 * (2 + (average != "none")) * setting.num_parameters
+    is_averaged = average_of(config, algorithm_of(config)) != "none"
+    return 4 * (2 + is_averaged) * setting.num_parameters
 
 
 def _period_of(config: Config) -> int:
