@@ -1,4 +1,4 @@
-"""What a background thread asks of an actor, and what its answers and failures mean."""
+"""What is asked of an actor, and what its answers and failures mean."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError, RayTaskError
 
-from ray_easgd.errors import HubLost
+from ray_easgd.errors import EasgdError, HubLost, WorkerFailed
 
 if TYPE_CHECKING:
     from actors.posts import Hub
@@ -72,6 +72,25 @@ class Source:
                 except ActorUnavailableError:  # and perhaps dead: Ray will tell
                     self._ending = self.hub.watch.remote()
         return ray.get(reference)
+
+
+def answer_of(reference: Any) -> Any:
+    """What a center or the controller answered; HubLost when one of them died."""
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        if isinstance(error.cause, RayError):
+            raise HubLost("the center", type(error.cause).__name__) from error
+        raise explain("the center or the controller", error) from error
+    except RayError as error:
+        reason = str(error).splitlines()[0]
+        raise HubLost("the center or the controller", reason) from error
+
+
+def explain(name: str, error: RayTaskError) -> EasgdError:
+    """Our own errors cross as themselves; the user's come with their traceback."""
+    cause = error.cause
+    return cause if isinstance(cause, EasgdError) else WorkerFailed(name, str(error))
 
 
 def result_of(future: Future[T]) -> T:

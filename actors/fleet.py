@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from actors.asking import explain
 from actors.lifecycle import end_process
 from actors.words import WorkerStatus
 from actors.worker import Program, Seat, Worker, start_worker
 from ray_easgd.config import Config
-from ray_easgd.errors import EasgdError, FleetLost, TrainingFailedError, WorkerFailed
+from ray_easgd.errors import FleetLost
 from ray_easgd.fleet import (
     Action,
     Desired,
@@ -282,9 +283,3 @@ class Fleet:
             del self._spares[name]  # it died, ready or not: another one is started
             return False
         return bool(ray.wait([spare.ready], timeout=0)[0])
-
-
-def explain(name: str, error: RayTaskError) -> TrainingFailedError | EasgdError:
-    """Our own errors cross as themselves; the user's come with their traceback."""
-    cause = error.cause
-    return cause if isinstance(cause, EasgdError) else WorkerFailed(name, str(error))

@@ -11,6 +11,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors.aggregator import Post, start_aggregator
+from actors.asking import answer_of
 from actors.centers import Centers, ChildrenOf, Kept, Tell
 from actors.cluster import nodes_for_workers
 from actors.hub_status import HubStatus
@@ -157,7 +158,7 @@ class Hubs:
 
     def write_traces(self, trace: TraceFile) -> None:
         """Add what each hub has recorded since the last time."""
-        self._write_records(trace, CENTER, _asked(self.centers[0].take_trace.remote()))
+        self._write_records(trace, CENTER, answer_of(self.centers[0].take_trace.remote()))
         self._write_aggregators(trace)
 
     def end_traces(self, trace: TraceFile) -> None:
@@ -165,10 +166,10 @@ class Hubs:
 
         An aggregator may still be on its way to the center, with what its children left.
         """
-        records, header, (vector,) = _asked(self.centers[0].end_trace.remote())
+        records, header, (vector,) = answer_of(self.centers[0].end_trace.remote())
         self._write_records(trace, CENTER, records)
         self._write_aggregators(trace)  # last: all that led to the center's records is there
-        trace.end(header.version, _asked(vector))
+        trace.end(header.version, answer_of(vector))
 
     def end(self) -> None:
         """End every hub's process."""
@@ -297,11 +298,3 @@ class Hubs:
         if not there:
             return {"scheduling_strategy": beside_the_driver()}
         return {"scheduling_strategy": on(there[spot.index % len(there)])}
-
-
-def _asked(reference: ObjectRef[Any]) -> Any:
-    """The center's answer; HubLost where it is gone."""
-    try:
-        return ray.get(reference)
-    except RayError as error:
-        raise HubLost(CENTER, type(error).__name__) from error

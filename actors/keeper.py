@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,14 @@ class Keeper:
         """Take the seat at the folder; how the run ended before is forgotten."""
         self._sitting = Sitting(self._folder)
         self._folder.forget_result()
+
+    def check(self) -> None:
+        """Raises Superseded where another driver has taken the seat at the folder.
+
+        A folder that does not answer has not said so.
+        """
+        with suppress(OSError):
+            self._sitting.check()
 
     def look(self, centers: Sequence[Any]) -> None:
         """Begin what is due, and take in what is done. Never waits. Raises Superseded."""

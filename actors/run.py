@@ -6,14 +6,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
+from actors.asking import answer_of
 from actors.chronicle import Chronicle
 from actors.cluster import gpus_per_worker, num_spares, num_wanted
 from actors.controller import start_controller
 from actors.draining import DrainWatch
 from actors.evaluator import Evaluation
-from actors.fleet import Fleet, explain
+from actors.fleet import Fleet
 from actors.hub_status import joined
 from actors.hubs import Hubs
 from actors.judge import Judge
@@ -27,7 +28,7 @@ from actors.worker import Program, Seat
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.display import Display, Progress
-from ray_easgd.errors import HubLost, Superseded
+from ray_easgd.errors import FolderLost, HubLost
 from ray_easgd.resumption import Resumption
 from ray_easgd.run_folder import RunFolder
 from ray_easgd.sections import StopSection
@@ -167,7 +168,11 @@ class Run:
         self.display.update(self._progress())
 
     def save(self) -> str | None:
-        """Write a checkpoint of the center; its path, or None where there is no center."""
+        """Write a checkpoint of the center; its path, or None where there is no center.
+
+        Raises Superseded, and FolderLost where it cannot be written.
+        """
+        self._keeper.check()
         try:
             self._look()
             if not self.has_center:
@@ -175,11 +180,13 @@ class Run:
             if self._trace is not None:
                 self.hubs.end_traces(self._trace)
             if self.config.exchange.ledger:
-                gaps = [self._ask(center.ledger_error.remote()) for center in self.hubs.centers]
+                gaps = [answer_of(center.ledger_error.remote()) for center in self.hubs.centers]
                 self.ledger_error = max((gap for gap in gaps if gap is not None), default=None)
             return self._keeper.last(self.hubs.centers, self._beside)
-        except (HubLost, RayError, Superseded):
+        except (HubLost, RayError):
             return None
+        except OSError as error:
+            raise FolderLost(self.folder.path, str(error)) from error
 
     @property
     def has_center(self) -> bool:
@@ -277,12 +284,12 @@ class Run:
         self._metrics.push(self.sight, self.fleet)
 
     def _take_in(self, asked: list[ObjectRef[Any]]) -> None:
-        statuses = [self._ask(hub) for hub in asked[:-1]]
+        statuses = [answer_of(hub) for hub in asked[:-1]]
         self.sight.hub = joined(statuses)
         self.hubs.root.saw(statuses)
         if why := self.sight.why_messages():
             self.chronicle.tell("messages", why)
-        book, notes, noted = self._ask(asked[-1])
+        book, notes, noted = answer_of(asked[-1])
         if book.remembers:
             self.sight.book, self.sight.noted = book, noted or self.sight.noted
         else:
@@ -300,19 +307,7 @@ class Run:
 
     def _judged(self) -> list[Published]:
         """The center as it is tested and kept, shard by shard."""
-        return [self._ask(center.pull_judged.remote()) for center in self.hubs.centers]
-
-    def _ask(self, reference: ObjectRef[Any]) -> Any:
-        """An answer of center or controller; HubLost when one of them died."""
-        try:
-            return ray.get(reference)
-        except RayTaskError as error:
-            if isinstance(error.cause, RayError):
-                raise HubLost("the center", type(error.cause).__name__) from error
-            raise explain("the center or the controller", error) from error
-        except RayError as error:
-            reason = str(error).splitlines()[0]
-            raise HubLost("the center or the controller", reason) from error
+        return [answer_of(center.pull_judged.remote()) for center in self.hubs.centers]
 
     def _note_evaluation(self, evaluation: Evaluation) -> None:
         self.sight.evaluations.append(evaluation)
@@ -324,6 +319,7 @@ class Run:
                 self.sight.reported[note.name] = note.value
             self.chronicle.note(note, self.sight.samples)
         if time.monotonic() >= self._write_after:
+            self._keeper.check()
             self.chronicle.write()
             if self._trace is not None:
                 self.hubs.write_traces(self._trace)
@@ -353,8 +349,8 @@ class Run:
         self.controller.release.remote(seat.sitting)
         self.chronicle.tell(
             "worker_lost",
-            f"{name} is lost ({cause}): its displacement from the center is lost, its data goes "
-            "back to the queue",
+            f"{name} is lost ({cause}): its displacement from the center is lost"
+            f"{self.sight.size_of(name, seat.life)}, its data goes back to the queue",
             worker=name,
         )
 

@@ -79,6 +79,12 @@ class Sight:
         """The gradient steps that one life of a worker is known to have taken."""
         return next((w.step for w in self.lives if (w.name, w.life) == (name, life)), 0)
 
+    def size_of(self, name: str, life: int) -> str:
+        """How far one life of a worker was from its hub when it last told, for a person."""
+        told = (w.distance for w in self.lives if (w.name, w.life) == (name, life))
+        distance = next(told, math.nan)
+        return "" if math.isnan(distance) else f" (norm {distance:.3g} when it was last told)"
+
     def mean_over_workers(self, of: Callable[[WorkerStatus], float]) -> float | None:
         """The mean of a number over the workers that have one."""
         values = [v for v in map(of, self.workers.values()) if not math.isnan(v)]

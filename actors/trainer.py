@@ -25,6 +25,7 @@ from ray_easgd.errors import (
     BadConfig,
     BadStorage,
     Diverged,
+    FolderLost,
     LossBlewUp,
     Superseded,
     TrainingFailedError,
@@ -265,6 +266,7 @@ def _carry_out(run: Run) -> Result:
     """Start, supervise, test, save; and end the actors whatever happens."""
     error: TrainingFailedError | None = None
     interrupt: KeyboardInterrupt | None = None
+    checkpoint: str | None = None
     try:
         try:
             run.start()
@@ -274,7 +276,10 @@ def _carry_out(run: Run) -> Result:
             error = failure
         except KeyboardInterrupt as pressed:
             interrupt = pressed
-        checkpoint = run.save()
+        try:
+            checkpoint = run.save()
+        except TrainingFailedError as failure:
+            error = failure
     finally:
         try:
             end_page(run.folder.name)  # before the controller, whose own it is
@@ -285,16 +290,15 @@ def _carry_out(run: Run) -> Result:
     result = _finish(run, checkpoint, error, status=status)
     if interrupt is not None:
         raise interrupt
-    if error is not None:
-        error.result = result
-        raise error
+    if result.error is not None:
+        result.error.result = result
+        raise result.error
     return result
 
 
 def _finish(
     run: Run, checkpoint: str | None, error: TrainingFailedError | None, *, status: str
 ) -> Result:
-    run.chronicle.write()
     metrics = summarize(run)
     record = metrics | {
         "status": status,
@@ -302,8 +306,12 @@ def _finish(
         "tree": [asdict(node) for node in run.sight.whole_tree(run.fleet.states)],
     }
     if not isinstance(error, Superseded):  # the folder is another's
-        run.folder.write_result(record | {"error": str(error) if error else None})
-        write_report(run.folder)
+        run.chronicle.write()
+        try:
+            run.folder.write_result(record | {"error": str(error) if error else None})
+            write_report(run.folder)
+        except OSError as failure:
+            error = error or FolderLost(run.folder.path, str(failure))
     return Result(metrics=metrics, path=run.folder.path, checkpoint=checkpoint, error=error)
 
 

@@ -13,6 +13,7 @@
         ├── FleetLost             replacements end as those before them did: a crash loop
         ├── HubLost               the center's process is gone
         ├── Superseded            another driver has taken over the run
+        ├── FolderLost            what was trained could not be kept in the run's folder
         ├── LossBlewUp            the training loss rose far above where it started
         └── Diverged              a worker met non-finite numbers again and again
 
@@ -131,6 +132,21 @@ class Superseded(TrainingFailedError):
         return (
             f"another driver has taken over the run in {self.path}; this one has ended and wrote "
             "nothing more there. Two at once need names of their own: set run.name."
+        )
+
+
+class FolderLost(TrainingFailedError):
+    """The end of a run could not be written into its folder."""
+
+    def __init__(self, path: str, cause: str) -> None:
+        super().__init__(path, cause)
+        self.path, self.cause = path, cause
+
+    def __str__(self) -> str:
+        return (
+            f"the run is over, but {self.path} cannot be written to ({self.cause}): what was "
+            "trained since its newest checkpoint is not kept. Make room there, or make it "
+            "writable; the same command then goes on from that checkpoint."
         )
 
 

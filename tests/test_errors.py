@@ -18,6 +18,7 @@ from ray_easgd.errors import (
     Diverged,
     EasgdError,
     FleetLost,
+    FolderLost,
     HubLost,
     LossBlewUp,
     Superseded,
@@ -40,6 +41,7 @@ EXAMPLES: list[EasgdError] = [
     FleetLost("worker-3 was lost 7 times: out of memory"),
     HubLost("the center", "its node died"),
     Superseded("/runs/first"),
+    FolderLost("/runs/first", "No space left on device"),
     LossBlewUp(50.0, 2.3),
     Diverged("worker 3", 5),
 ]
@@ -94,6 +96,7 @@ def test_bad_input_names_field_value_problem_and_remedy(error: BadInput) -> None
         ),
         (HubLost("the center", "its node died"), ["the center", "its node died", "run again"]),
         (Superseded("/runs/first"), ["another driver", "/runs/first", "run.name"]),
+        (FolderLost("/runs/first", "No space left"), ["No space left", "/runs/first", "goes on"]),
         (LossBlewUp(50.0, 2.3), ["50", "2.3", "optimizer.lr"]),
         (Diverged("worker 3", 5), ["worker 3", "5 times", "optimizer.lr"]),
     ],

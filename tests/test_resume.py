@@ -17,7 +17,7 @@ import torch
 from ray_easgd import ElasticTrainer, Result, session
 from ray_easgd.checkpoint import read_checkpoint
 from ray_easgd.display import Silence
-from ray_easgd.errors import BadConfig, Superseded, WorkerFailed
+from ray_easgd.errors import BadConfig, FolderLost, Superseded, WorkerFailed
 from ray_easgd.run_folder import RunFolder
 from tests.fakes import Points, small_model
 
@@ -133,7 +133,7 @@ def test_a_driver_whose_run_was_taken_over_ends(
     def usurp(self: Any, *_: Any, **__: Any) -> None:
         runs.folder.place.write("sitting.json", b'{"token": "another"}')
 
-    monkeypatch.setattr("actors.run.Run.start", _after(usurp))
+    monkeypatch.setattr("actors.run.Run.start", _after(usurp, "start"))
     with pytest.raises(Superseded) as ended:
         runs.fit(run={"checkpoint_s": 0.05}, samples=10**7)
     assert ended.value.result is not None
@@ -141,13 +141,45 @@ def test_a_driver_whose_run_was_taken_over_ends(
     assert runs.folder.read_result() is None, "the folder is another's"
 
 
-def _after(act: Any) -> Any:
+def test_a_driver_that_is_taken_over_as_it_ends_leaves_the_folder_alone(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def usurp(self: Any) -> None:
+        runs.folder.place.write("sitting.json", b'{"token": "another"}')
+
+    monkeypatch.setattr("actors.run.Run.test", _after(usurp, "test"))
+    with pytest.raises(Superseded):
+        runs.fit(run={"checkpoint_s": 0})
+    assert runs.folder.read_result() is None
+    assert not runs.folder.place.exists("report.html")
+
+
+def test_weights_that_cannot_be_kept_are_an_error_and_the_numbers_are_not_lost(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def obstruct(self: Any) -> None:
+        runs.folder.place.write("checkpoints", b"a file where the folder should be")
+
+    monkeypatch.setattr("actors.run.Run.start", _after(obstruct, "start"))
+    with pytest.raises(FolderLost, match="what was trained since its newest checkpoint") as ended:
+        runs.fit(run={"checkpoint_s": 0})
+    assert ended.value.result is not None
+    assert ended.value.result.metrics["samples"] >= SAMPLES
+    record = runs.folder.read_result()
+    assert record is not None
+    assert record["status"] == "failed"
+    (Path(runs.folder.path) / "checkpoints").unlink()
+    assert runs.fit().checkpoint is not None, "the same command, once there is room"
+
+
+def _after(act: Any, what: str) -> Any:
+    """``what`` of a run, and then ``act``."""
     from actors.run import Run
 
-    start = Run.start
+    first = getattr(Run, what)
 
     def both(self: Run) -> None:
-        start(self)
+        first(self)
         act(self)
 
     return both
