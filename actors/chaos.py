@@ -69,7 +69,8 @@ def run_chaos(config: Config, options: ChaosOptions, *, tell: Tell) -> dict[str,
     """The JSON object of ``ray-easgd chaos``; ``invariants`` says what held.
 
     Where this process is connected to a cluster the run is there, and its nodes are let alone;
-    else on one of its own: a head for the center, and two nodes on this machine.
+    else, whatever RAY_ADDRESS says, on one of its own: a head for the center, and two nodes on
+    this machine.
     """
     config = _prepared(config)
     with _nodes(config) as nodes, TemporaryDirectory(prefix="easgd-chaos-", dir="/tmp") as folder:
@@ -190,6 +191,13 @@ def _prepared(config: Config) -> Config:
     ):
         if value != one:
             raise BadConfig(field, value, "the audit follows whole vectors", f"Set it to {one}.")
+    if config.address not in (None, "local"):
+        raise BadConfig(
+            "address",
+            config.address,
+            "chaos kills processes and nodes of a cluster of its own, on this machine",
+            "Leave it away.",
+        )
     fleet = config.fleet
     workers = fleet.workers or 4
     spares = 1 if fleet.spares is None else fleet.spares

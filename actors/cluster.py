@@ -90,13 +90,12 @@ def num_wanted(config: Config, num_workers: int) -> int:
 def num_spares(config: Config) -> int:
     """Warm processes kept for losses. On a cluster of our own nobody takes workers away.
 
-    A process that was started without a GPU cannot be given one later.
+    One for a GPU's worker holds a GPU, which only the user can want.
     """
-    if gpus_per_worker(config):
-        return 0
     if config.fleet.spares is not None:
         return config.fleet.spares
-    return 1 if config.address or ray_address() else 0
+    is_elsewhere = bool(config.address or ray_address())
+    return 1 if is_elsewhere and not gpus_per_worker(config) else 0
 
 
 def nodes_for_workers(config: Config) -> dict[str, dict[str, str]]:

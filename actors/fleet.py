@@ -270,10 +270,13 @@ class Fleet:
         )
 
     def _start_spare(self) -> None:
-        """It takes no CPU: the one it will replace gives its own back."""
+        """It takes no CPU: the one it will replace gives its own back.
+
+        A GPU it has to hold: a process that was started without one cannot be given one later.
+        """
         name = f"spare-{self._num_spares}"
         self._num_spares += 1
-        handle = start_worker(name, run=self._run, num_cpus=0, num_gpus=0)
+        handle = start_worker(name, run=self._run, num_cpus=0, num_gpus=self._num_gpus)
         ready = handle.prepare.remote(self._program, self._config)
         self._spares[name] = _Spare(handle, ready, handle.watch.remote())
 

@@ -42,14 +42,26 @@ class Sight:
         return LossBlewUp(self._guard.last, self._guard.start)
 
     def why_messages(self) -> str:
-        """Once: why workers on the center's node exchange by messages; empty where they do not."""
-        why = self.hub.why_alone if self.hub and not self._told_why else ""
-        self._told_why = self._told_why or bool(why)
-        return why and f"workers on the center's node exchange through the object store: {why}"
+        """Once: why workers on a hub's node exchange by messages; empty where they do not."""
+        hubs = [self.hub, *self.hubs.values()] if self.hub and not self._told_why else []
+        hub = next((hub for hub in hubs if hub and hub.why_alone), None)
+        if hub is None:
+            return ""
+        self._told_why = True
+        return (
+            f"workers on the node of {hub.name} exchange through the object store: {hub.why_alone}"
+        )
 
     @property
     def samples(self) -> int:
         return 0 if self.hub is None else self.hub.progress.num_distinct + self.repeated
+
+    @property
+    def epochs(self) -> list[dict[str, int]]:
+        """What the center has seen of each epoch of the data."""
+        if self.hub is None or not self.book.num_samples:
+            return []
+        return self.hub.progress.by_epoch(self.book.num_samples, self.book.total)
 
     @property
     def lives(self) -> list[WorkerStatus]:

@@ -11,6 +11,8 @@ from typing import Any
 from actors.cluster import (
     choose_num_workers,
     connected,
+    gpus_per_worker,
+    num_spares,
     refuse_unknown_placement,
     with_default_tree,
 )
@@ -127,6 +129,8 @@ class ElasticTrainer:
             if config.fleet.bounds is None or algorithm.sequential:
                 config = updated(config, "fleet", workers=num_workers)
             config = with_default_tree(config, algorithm, num_workers)
+            gpus, spares = gpus_per_worker(config), num_spares(config)
+            config = updated(config, "fleet", gpus_per_worker=gpus, spares=spares)
             refuse_unknown_placement(config)
             doubt = None if force else check(self.config, num_workers)  # as the user set it
             self.program = replace(self.program, datasets=opened(self._datasets))
@@ -343,6 +347,8 @@ def summarize(run: Run) -> dict[str, Any]:
             "best_test_accuracy": max((e.test_accuracy for e in evaluations), default=None),
             "samples_repeated": sight.repeated,
             "samples_missed": sight.book.missed,
+            "epochs": sight.epochs,
+            "pushes_refused": sight.hub.refused if sight.hub else 0,
             "resumed_from": run.resumed.path if run.resumed else None,
         }
         | ({} if run.ledger_error is None else {"ledger_error": run.ledger_error})

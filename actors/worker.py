@@ -262,7 +262,7 @@ def open_links(
             hub.handle,
             seat.name,
             transport="object_store" if seat.traced else section.transport,
-            wire_format=section.format,
+            wire_format=_options(seat).wire_format,
             part=part,
             can_share=algorithm.in_place and not is_followed,
             device=device,

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from ray_easgd import strict_json
+from ray_easgd.output import Folder, json_option
 from ray_easgd.peers.contenders import NAMES
 from ray_easgd.peers.scenes import SCENES
 from ray_easgd.seam import actors_module
@@ -22,13 +23,7 @@ _FEWEST_EXCHANGES = 22  # two to warm up, and a median over twenty
 Ended = tuple[Mapping[str, Any], bool]
 """What a command measured, and whether it is wanted as JSON."""
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="End with one JSON object on standard output."
-)
-
-out_option = click.option(
-    "--out", type=click.Path(file_okay=False), help="A folder for the pictures and the JSON."
-)
+out_option = click.option("--out", type=Folder(), help="A folder for the pictures and the JSON.")
 
 
 def count(text: str) -> int:
@@ -183,7 +178,7 @@ def tree(*, as_json: bool, **options: Any) -> Ended:
     help="Seconds of the no-exchange pair before and after each contender; 0: never.",
 )
 @click.option("--link", default="100mbit", show_default=True, help="Rate of the link, in scene b.")
-@click.option("--keep", type=click.Path(file_okay=False), help="A folder for all that was written.")
+@click.option("--keep", type=Folder(), help="A new folder for all that was written.")
 @out_option
 @json_option
 def peers(

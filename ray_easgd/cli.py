@@ -97,6 +97,8 @@ def train(words: tuple[str, ...], trace: str | None, force: bool, as_json: bool)
             metrics = trainer.fit(began_at=_BEGAN_AT, trace=trace, force=force).metrics
         except BadInput as error:  # told at once, not when a cluster is up and gone again
             _fail(f"bad input: {error}", 2)
+    if not as_json:
+        metrics = {k: v for k, v in metrics.items() if k != "epochs"}  # however many there are
     _show_result(metrics, as_json)
 
 
@@ -162,12 +164,16 @@ def methods(as_json: bool) -> None:
 
 
 @main.command()
-def keys() -> None:
+@json_option
+def keys(as_json: bool) -> None:
     """List the keys of a configuration, with their defaults."""
     from ray_easgd.config import Config, describe_keys
 
     rows = [{"key": k, "default": d, "meaning": m} for k, d, m in describe_keys(Config())]
-    print_table(["key", "default", "meaning"], rows)
+    if as_json:
+        click.echo(dumps({"keys": rows}))
+    else:
+        print_table(["key", "default", "meaning"], rows)
 
 
 def _replay(path: str, words: tuple[str, ...], trace: str | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import yaml
 from pydantic import Field, ValidationError
@@ -106,6 +106,8 @@ def _read_yaml(path: str) -> dict[str, Any]:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise BadConfig("CONFIG", path, str(error.strerror), "Give a YAML file's path.") from None
+    except UnicodeDecodeError as error:
+        raise BadConfig("CONFIG", path, f"it is not UTF-8 ({error})", "Save it as UTF-8.") from None
     except yaml.YAMLError as error:
         raise BadConfig("CONFIG", path, f"it is not YAML ({error})", "Mend that line.") from None
     if not isinstance(values or {}, dict):
@@ -137,16 +139,31 @@ def _explain(error: ValidationError, values: Mapping[str, Any]) -> BadConfig:
     path = [str(part) for part in first["loc"]]
     key, value = ".".join(path), first.get("input")
     if first["type"] == "extra_forbidden":
-        return BadConfig(key, value, "there is no such key", _nearest(key))
+        return BadConfig(key, value, "there is no such key", _nearest(path))
     message = first["msg"].removeprefix("Value error, ")
     return BadConfig(key or "configuration", value, message, _meaning(path))
 
 
-def _nearest(key: str) -> str:
-    known = list(known_keys())
+def _nearest(path: list[str]) -> str:
+    key, known = ".".join(path), list(known_keys())
+    if inner := _keys_within(path[:-1]):
+        known = [".".join([*path[:-1], name]) for name in inner]
     near = get_close_matches(key, known, n=1, cutoff=0.5)
     near = near or [k for k in known if k.split(".")[-1] == key.split(".")[-1]][:1]
     return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+
+
+def _keys_within(path: list[str]) -> list[str]:
+    """Of an entry of a list of sections, as in topology.levels.0; empty elsewhere."""
+    model: Any = Config
+    for part in path:
+        if not part.isdigit():
+            fields = getattr(model, "model_fields", {})
+            model = fields[part].annotation if part in fields else None
+            continue
+        model = next((m for m in get_args(model) if hasattr(m, "model_fields")), None)
+    is_entry = bool(path) and path[-1].isdigit() and model is not None
+    return list(model.model_fields) if is_entry else []
 
 
 def _meaning(path: list[str]) -> str:

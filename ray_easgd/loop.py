@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ray_easgd.algorithms import Algorithm, LocalStep, Nesterov, Sgd, TorchStep, find_method
 from ray_easgd.config import Config
 from ray_easgd.errors import BadConfig
-from ray_easgd.recipe import algorithm_of, order_of
+from ray_easgd.recipe import algorithm_of, average_of, order_of
 from ray_easgd.session import Session
 from ray_easgd.task import Loss, OpenTask
 
@@ -78,7 +78,8 @@ def resolve_exchange(config: Config) -> Config:
         "beta": config.algorithm.beta or method.beta,
     }
     algorithm = config.algorithm.model_copy(update=update)
-    return config.model_copy(update={"algorithm": algorithm})
+    center = config.center.model_copy(update={"average": average_of(config, method)})
+    return config.model_copy(update={"algorithm": algorithm, "center": center})
 
 
 def local_step_name(config: Config) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import click
@@ -14,6 +16,22 @@ _WIDE = 300  # columns of a pipe: nothing there needs wrapping
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="End with one JSON object on standard output."
 )
+
+
+class Folder(click.Path):
+    """A folder to write into. One that cannot be written to is refused before the work is done."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        folder = str(super().convert(value, param, ctx))
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=folder):
+                return folder
+        except OSError as error:
+            self.fail(f"{folder!r} cannot be written to ({error.strerror}). Name another folder.")
 
 
 api_option = click.option(

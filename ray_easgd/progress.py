@@ -118,6 +118,24 @@ class Progress:
             self.repeated[epoch] = max(repeated, self.repeated.get(epoch, 0))
         self.num_repeated = sum(self.repeated.values())
 
+    def by_epoch(self, num_samples: int, total: int | None) -> list[dict[str, int]]:
+        """Epoch by epoch, how many samples of a data set were seen ``once``, ``again``, ``never``.
+
+        ``total`` is where the run ends; of an epoch that nothing ends, what it has passed counts.
+        """
+        rows = []
+        for epoch, seen in sorted(self.seen.items()):
+            stop = num_samples
+            if total is not None:
+                stop = min(num_samples, total - epoch * num_samples)
+            elif epoch == max(self.seen):
+                stop = max((end for _, end in seen), default=0)
+            again = min(len(seen), self.repeated.get(epoch, 0))
+            never = sum(end - start for start, end in seen.missing(0, stop))
+            once = len(seen) - again
+            rows.append({"epoch": epoch, "once": once, "again": again, "never": never})
+        return rows
+
     def as_record(self) -> dict[str, Any]:
         """Of JSON's types: per epoch the ranges seen, and how many arrived more than once."""
         return {

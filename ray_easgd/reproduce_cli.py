@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ray_easgd import strict_json
+from ray_easgd.output import Folder
 
 Told = tuple[dict[str, Any], float]
 """A verdict, and the seconds it took."""
@@ -18,9 +19,7 @@ Told = tuple[dict[str, Any], float]
 
 @click.command()
 @click.argument("figure")
-@click.option(
-    "--out", type=click.Path(file_okay=False), required=True, help="A folder for what is written."
-)
+@click.option("--out", type=Folder(), required=True, help="A folder for what is written.")
 @click.option(
     "--size",
     type=click.Choice(["small", "full"]),

@@ -14,6 +14,7 @@ The driver is the only writer. Readers may look at any moment and see whole file
 from __future__ import annotations
 
 import io
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -250,8 +251,9 @@ def _reach(storage: str, field: str = "run.storage") -> Place:
 
 
 def fresh_name(method: str) -> str:
-    """For a run that the user gave no name: method and time."""
-    return f"{method}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    """For a run that the user gave no name: method and time, and what tells two of one second
+    apart."""
+    return f"{method}-{datetime.now().astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def check_name(name: str) -> None:

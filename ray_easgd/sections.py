@@ -115,12 +115,12 @@ class FleetSection(Section):
     workers: int | str | None = Field(
         default=None,
         description="a number, or `min..max`: as many as there is room for, now or later; "
-        "default 2 to 4",
+        "default as many as there is room for, at most 4",
     )
     spares: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
-        description="warm processes that replace lost workers at once; default 1 on a cluster "
-        "that was there, 0 on one of our own and with GPUs",
+        description="warm processes that replace lost workers at once, each with a worker's GPUs; "
+        "default 1 on a cluster that was there and without GPUs, else 0",
     )
     gpus_per_worker: Annotated[float, Field(ge=0)] | None = Field(
         default=None, description="fractions allowed; default 1 where the cluster has GPUs, else 0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -143,6 +144,18 @@ def test_the_yardsticks_measure_each_size() -> None:
 )
 def test_bad_arguments_are_one_message_with_a_remedy(words: list[str], said: str) -> None:
     assert said in refused(*words)
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_measured(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    for option in ("--out", "--keep"):
+        said = refused("peers", option, str(tmp_path / "file" / "below"))
+        assert "cannot be written to" in said
+        assert "Name another folder" in said
+    said = refused("peers", "--keep", str(tmp_path))
+    assert "there is something in it. Name a new folder" in said
 
 
 def test_a_link_without_its_tools_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

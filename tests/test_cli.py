@@ -15,6 +15,7 @@ import torch  # noqa: F401  (with it there, `train` in this process starts no cl
 from click.testing import CliRunner, Result
 
 from ray_easgd.cli import main
+from ray_easgd.config import Config
 from ray_easgd.processes import family, has_ended
 
 
@@ -106,6 +107,8 @@ def test_methods_are_listed() -> None:
 
 def test_keys_are_listed_with_their_meaning() -> None:
     assert "fleet.gpus_per_worker" in run("keys").stdout
+    told = json.loads(run("keys", "--json").stdout.splitlines()[-1])["keys"]
+    assert {row["key"]: row["default"] for row in told}["batch_size"] == Config().batch_size
 
 
 def test_show_names_a_folder_that_is_no_run(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def test_the_resolved_configuration_reads_back_the_same(tmp_path: Path) -> None:
     [
         ("algorithm.perriod=3", r"algorithm.perriod = 3: there is no such key.*algorithm\.period"),
         ("workers=3", r"Did you mean 'fleet.workers'"),
+        ("topology.levels=[{fan_out: 2, perod: 4}]", r"Did you mean 'topology.levels.0.period'"),
         ("fleet.workers=0", r"fleet.workers = 0: .*number"),
         ("fleet.workers=4..2", r"min <= max"),
         ("fleet.workers=many", r"whole number, or `min..max`"),
@@ -63,6 +64,9 @@ def test_a_missing_file_and_a_broken_one_are_named(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("a: [1")
     with pytest.raises(BadConfig, match="not YAML"):
         Config.load(str(tmp_path / "broken.yaml"))
+    (tmp_path / "latin.yaml").write_bytes("data: caf\xe9".encode("latin-1"))
+    with pytest.raises(BadConfig, match="not UTF-8"):
+        Config.load(str(tmp_path / "latin.yaml"))
 
 
 def test_every_key_is_known_once() -> None:

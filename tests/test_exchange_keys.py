@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
+from actors.posts import Hub
+from actors.worker import Program, Seat, _options, open_links
 from ray_easgd.config import Config
 from ray_easgd.errors import BadConfig
 from ray_easgd.recipe import algorithm_of, refuse_what_differs_on_the_wire
@@ -32,6 +35,28 @@ def test_memory_is_not_shared_with_a_center_that_does_more_than_add(
     with pytest.raises(BadConfig, match=r"exchange\.transport = 'shared_memory'.*=auto"):
         algorithm_of(config(name, exchange={"transport": "shared_memory"}, **sections))
     algorithm_of(config(name, exchange={"transport": "auto"}, **sections))
+
+
+def test_a_workers_edge_has_the_format_of_its_level_in_both_directions() -> None:
+    levels = [{"fan_out": 2, "period": 4}, {"fan_out": 2, "period": 1, "format": "int8"}]
+    asked: Any = config(topology={"levels": levels}, exchange={"format": "bfloat16"})
+    nobody: Any = None
+    seat = Seat(
+        name="worker-0",
+        index=0,
+        life=1,
+        config=asked,
+        algorithm=algorithm_of(asked),
+        program=Program(),
+        centers=(),
+        controller=nobody,
+        traced=True,  # by messages, wherever the hub is
+    )
+    hub = Hub(name="aggregator-1-0", handle=nobody, life=1)
+    (link,) = open_links(seat, torch.device("cpu"), (hub,))
+    assert link._format == "int8"
+    assert _options(seat).wire_format == "int8"
+    link.close()
 
 
 @pytest.mark.parametrize("name", ["easgd", "eamsgd", "downpour"])

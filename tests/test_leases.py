@@ -33,6 +33,31 @@ def test_an_interval_set_is_a_set(added: list[tuple[int, int]]) -> None:
     assert all(b < c for (_, b), (c, _) in pairwise(gaps)), "kept merged"
 
 
+@given(st.lists(st.tuples(st.integers(0, 2), ranges), max_size=20), st.integers(0, 180))
+def test_each_epoch_tells_what_was_seen_once_again_and_never(
+    added: list[tuple[int, tuple[int, int]]], total: int
+) -> None:
+    progress, counts = Progress(), dict[tuple[int, int], int]()
+    for epoch, (start, stop) in added:
+        progress.add([Interval(epoch, start, stop)])
+        for k in range(start, stop):
+            counts[epoch, k] = counts.get((epoch, k), 0) + 1
+    for row in progress.by_epoch(60, total):
+        epoch, size = row["epoch"], max(0, min(60, total - row["epoch"] * 60))
+        seen = [count for (e, _), count in counts.items() if e == epoch]
+        assert row["once"] + row["again"] == len(seen)
+        assert row["again"] == min(len(seen), sum(count - 1 for count in seen))
+        assert row["never"] == sum((epoch, k) not in counts for k in range(size))
+
+
+def test_an_epoch_that_nothing_ends_misses_what_it_has_passed() -> None:
+    progress = Progress()
+    progress.add([Interval(0, 0, 50), Interval(1, 0, 10), Interval(1, 20, 30)])
+    first, last = progress.by_epoch(60, None)
+    assert first == {"epoch": 0, "once": 50, "again": 0, "never": 10}
+    assert last == {"epoch": 1, "once": 20, "again": 0, "never": 10}
+
+
 def work(book: LeaseBook, progress: Progress, lease: Interval) -> None:
     progress.add([lease])
     book.observe(progress)

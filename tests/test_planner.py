@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -233,6 +234,27 @@ def test_memory_is_stated() -> None:
     found = plan(config, KNOWN)
     assert found["worker_bytes"] == 2 * 4 * 1000, "parameters and gradients"
     assert found["hub_bytes"] == 2 * 4 * 1000, "the center and a snapshot"
+
+
+def test_bytes_are_those_of_the_format_and_of_where_they_travel() -> None:
+    def per_sample(nodes: int, **sections: Any) -> float:
+        config = Config.build({"algorithm": {"name": "easgd"}, "batch_size": 1, **sections})
+        setting = replace(KNOWN, nodes=nodes, format=config.exchange.format)
+        found: float = plan(config, setting)["bytes_per_sample"]
+        return found
+
+    plain = per_sample(2)
+    assert per_sample(2, exchange={"format": "bfloat16"}) == pytest.approx(plain / 2)
+    assert per_sample(2, exchange={"format": "int8"}) == pytest.approx(plain / 4, rel=0.02)
+    assert per_sample(1, exchange={"format": "int8"}) == plain, "in memory the vector itself"
+    forced = {"format": "int8", "transport": "object_store"}
+    assert per_sample(1, exchange=forced) == pytest.approx(plain / 4, rel=0.02)
+    levels: list[dict[str, Any]] = [{"fan_out": 2, "period": 2}, {"fan_out": 2, "period": 1}]
+    tree = per_sample(2, topology={"levels": levels})
+    below = tree / (1 + 1 / 2)
+    levels[0]["format"] = "int8"
+    coded = per_sample(2, topology={"levels": levels})
+    assert coded - below == pytest.approx((tree - below) / 4, rel=0.02)
 
 
 def test_averaging_that_swings_is_refused_before_anything_starts() -> None:

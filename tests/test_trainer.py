@@ -89,6 +89,9 @@ def test_each_kind_of_method_trains_the_digits(
     assert metrics["test_accuracy"] > 0.93
     assert metrics["samples_missed"] == 0
     assert metrics["samples"] >= 60_000
+    assert {row["never"] for row in metrics["epochs"]} == {0}
+    seen = sum(row["once"] + row["again"] for row in metrics["epochs"])
+    assert seen == metrics["samples"] - metrics["samples_repeated"]
     assert Path(result.path, "report.html").read_text().count("<svg") >= 6
     assert result.checkpoint is not None
     assert read_checkpoint(result.checkpoint).manifest["algorithm"] == method

@@ -106,11 +106,14 @@ class Apart:
 def _folder(keep: str | None) -> Iterator[Path]:
     """Where trials write. Paths below it are short enough for Ray's sockets if it is ours."""
     if keep is not None:
-        Path(keep).mkdir(parents=True, exist_ok=True)
-        yield Path(keep).resolve()
+        folder = Path(keep).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise BadInput("--keep", keep, "there is something in it", "Name a new folder.")
+        yield folder
         return
-    with TemporaryDirectory(prefix="easgd-peers-", dir="/tmp") as folder:
-        yield Path(folder)
+    with TemporaryDirectory(prefix="easgd-peers-", dir="/tmp") as own:
+        yield Path(own)
 
 
 @contextmanager
@@ -168,7 +171,7 @@ class _Series:
         self._number += 1
         kind = contender.name.partition(":")[0]  # the rest is nothing for a path
         folder = self._folder / f"{self._number:03d}-{kind}"
-        folder.mkdir()  # a folder that holds another series is refused
+        folder.mkdir()
         try:
             name = contender.environment
             python = OWN_PYTHON if name is None else python_of(name, self._tell)

@@ -10,6 +10,7 @@ from ray_easgd.errors import BadConfig
 from ray_easgd.loop import local_step_name, resolve
 from ray_easgd.moving_rate import moving_rate
 from ray_easgd.planner.pace import pace
+from ray_easgd.planner.setting import Setting, exchanged_bytes
 from ray_easgd.planner.stability import Stability, stability
 from ray_easgd.recipe import algorithm_of, average_of
 from ray_easgd.sections import LevelSection
@@ -17,7 +18,6 @@ from ray_easgd.topology import levels_per_node
 
 if TYPE_CHECKING:
     from ray_easgd.config import Config
-    from ray_easgd.planner.setting import Setting
 
 _EXCHANGE_SHARE = 0.05  # of a worker's time
 _HUB_SHARE = 0.5  # of the center's, above which pushes queue
@@ -41,7 +41,6 @@ def plan(config: Config, setting: Setting) -> dict[str, Any]:
         levels = _levels(setting, period)
     better, rate, why_rate = _rate(config, setting, period, levels)
     used = _period_of(config)
-    bytes_per_sample = _bytes_per_sample(setting, used, config.batch_size, config.topology.levels)
     per_sample_s = (setting.step_s + setting.exchange_s / used) / (
         config.batch_size * setting.workers
     )
@@ -51,7 +50,7 @@ def plan(config: Config, setting: Setting) -> dict[str, Any]:
         "period": period,
         "moving_rate": rate,
         "topology": [level.model_dump(exclude_none=True) for level in levels],
-        "bytes_per_sample": bytes_per_sample,
+        "bytes_per_sample": _bytes_per_sample(config, setting, used),
         "reasons": [
             f"as configured: {own.reason}",
             *why_period,
@@ -92,7 +91,7 @@ def _levels(setting: Setting, period: int) -> tuple[LevelSection, ...]:
     if not levels:
         return ()
     on_each = levels[1].fan_out
-    line_s = 8 * setting.num_parameters * 8 / (setting.gbit * 1e9)
+    line_s = setting.line_bytes * 8 / (setting.gbit * 1e9)
     rounds = line_s / (_LINE_SHARE * period * setting.step_s)  # of each child's exchanges
     upper = on_each * max((levels[0].up or 1) // on_each, 2 ** math.ceil(math.log2(max(1, rounds))))
     return (levels[0].model_copy(update={"period": upper}), levels[1])
@@ -110,7 +109,7 @@ def _period(setting: Setting) -> tuple[int, list[str]]:
     }
     if setting.nodes > 1:
         away = p * (setting.nodes - 1) / setting.nodes
-        seconds = away * 8 * setting.num_parameters * 8 / (setting.gbit * 1e9)
+        seconds = away * setting.line_bytes * 8 / (setting.gbit * 1e9)
         needs[f"exchanges fill at most {_LINE_SHARE:.0%} of a line of {setting.gbit:g} Gbit/s"] = (
             seconds / (_LINE_SHARE * step)
         )
@@ -163,8 +162,8 @@ def _why_topology(setting: Setting, period: int, levels: tuple[LevelSection, ...
         steps = (levels[0].up or 1) * period / levels[1].fan_out
         return (
             f"a tree with an aggregator on each of {setting.nodes} nodes: what workers of a node "
-            f"tell each other does not leave it, and its line carries 8n bytes in {steps:g} steps, "
-            f"at most {_LINE_SHARE:.0%} of {setting.gbit:g} Gbit/s"
+            f"tell each other does not leave it, and its line carries {setting.line_bytes:.3g} "
+            f"bytes in {steps:g} steps, at most {_LINE_SHARE:.0%} of {setting.gbit:g} Gbit/s"
         )
     return "one center: its children are on its node, or too few on any other for a hub between"
 
@@ -183,16 +182,21 @@ def _why_lr(config: Config, setting: Setting) -> list[str]:
     return [why]
 
 
-def _bytes_per_sample(
-    setting: Setting, period: int, batch_size: int, levels: tuple[LevelSection, ...]
-) -> float:
-    """Moved by exchanges, both directions; of a tree also what hubs exchange above."""
-    each = 8.0 * setting.num_parameters / (period * batch_size)
-    whole, share = each, 1.0
+def _bytes_per_sample(config: Config, setting: Setting, period: int) -> float:
+    """Moved by exchanges, both directions; of a tree also what hubs exchange above.
+
+    What workers exchange with a hub of their node is float32, whatever the format.
+    """
+    levels, n = config.topology.levels, setting.num_parameters
+    in_memory = setting.nodes == 1 or bool(levels[1:])
+    is_plain = in_memory and config.exchange.transport != "object_store"
+    lowest = levels[-1].format if levels else None
+    whole = exchanged_bytes(n, "float32" if is_plain else lowest or setting.format)
+    share = 1.0
     for level in reversed(levels[:-1]):
         share /= level.up or 1
-        whole += each * share
-    return whole
+        whole += share * exchanged_bytes(n, level.format or setting.format)
+    return whole / (period * config.batch_size)
 
 
 def _variance_ratio(config: Config, setting: Setting) -> float | None:

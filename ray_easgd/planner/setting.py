@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ray_easgd.config import Config
+    from ray_easgd.protocol import WireFormat
 
 _MEMCPIES = {"memory": 2.0, "store": 10.4}  # `ray-easgd benchmark exchange`, the README's table
 _COPIED_BYTES_PER_S = 5e9  # by one core of a small machine, where nothing was measured
 _DEFAULT_WORKERS = 4
+_BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0 + 4.0 / 256}  # an element; int8 has scales
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """What is given: the task's sizes and speed, and the machines.
 
-    ``memcpy_s``: of 4n bytes; ``curvature`` None where nobody knows it; ``gbit``: of a node's line.
+    ``memcpy_s``: of 4n bytes; ``curvature`` None where nobody knows it; ``gbit``: of a node's line;
+    ``format``: of vectors between nodes.
     """
 
     num_parameters: int
@@ -27,12 +30,23 @@ class Setting:
     workers: int
     nodes: int = 1
     gbit: float = 10.0
+    format: WireFormat = "float32"
+
+    @property
+    def line_bytes(self) -> float:
+        """Of one exchange between nodes, both directions."""
+        return exchanged_bytes(self.num_parameters, self.format)
 
     @property
     def exchange_s(self) -> float:
         """Of one exchange for its worker, and for the center."""
         way = "memory" if self.nodes == 1 else "store"
         return _MEMCPIES[way] * self.memcpy_s
+
+
+def exchanged_bytes(num_parameters: int, wire_format: WireFormat) -> float:
+    """Of one exchange in that format, both directions."""
+    return 2 * _BYTES[wire_format] * num_parameters
 
 
 def setting_of(
@@ -65,4 +79,5 @@ def setting_of(
         workers=bounds[1],
         nodes=nodes,
         gbit=gbit,
+        format=config.exchange.format,
     )
