@@ -118,7 +118,8 @@ class ElasticTrainer:
         What is surely not stable is refused, unless by ``force``.
 
         Raises BadInput before anything has started, TrainingFailedError (with ``.result``) for
-        what goes wrong later. Leaves no process behind, also on an exception or Ctrl-C.
+        what goes wrong later. Leaves no process behind, also on an exception; Ctrl-C and SIGTERM
+        also leave a last checkpoint.
         """
         began_at = began_at or time.time()
         algorithm = algorithm_of(self.config)
@@ -269,7 +270,7 @@ def _trace(
 def _carry_out(run: Run) -> Result:
     """Start, supervise, test, save; and end the actors whatever happens."""
     error: TrainingFailedError | None = None
-    interrupt: KeyboardInterrupt | None = None
+    interrupt: KeyboardInterrupt | SystemExit | None = None
     checkpoint: str | None = None
     try:
         try:
@@ -278,7 +279,7 @@ def _carry_out(run: Run) -> Result:
             run.test()
         except TrainingFailedError as failure:
             error = failure
-        except KeyboardInterrupt as pressed:
+        except (KeyboardInterrupt, SystemExit) as pressed:  # as Ray's drivers take SIGTERM
             interrupt = pressed
         try:
             checkpoint = run.save()

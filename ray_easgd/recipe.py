@@ -222,7 +222,7 @@ def _refuse_impossible_sharing(algorithm: Algorithm, config: Config) -> None:
             "shared_memory",
             f"the center of {algorithm.name} does more than add up what arrives, so it has to be "
             "told of each push",
-            "Set exchange.transport=auto, or take easgd, eamsgd or downpour "
+            "Set exchange.transport=auto, or take easgd, eamsgd, downpour or an averaged downpour "
             "without algorithm.staleness_power.",
         )
 

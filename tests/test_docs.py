@@ -1,4 +1,4 @@
-"""What docs/adding-a-method.md shows is run as it stands; tests that pages name are there."""
+"""What pages show is run as it stands; tests, files and headings that they name are there."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import ray_easgd
 from ray_easgd.algorithms import Algorithm, find_method
+from ray_easgd.config import Config
 from ray_easgd.errors import BadConfig
+from ray_easgd.task import Task
 
-PAGE = Path(__file__).parents[1] / "docs" / "adding-a-method.md"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGE = DOCS / "adding-a-method.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
 
 
@@ -62,6 +67,46 @@ def test_the_places_that_the_page_names_are_there() -> None:
     missing = [path for path in named if path != shown and not (PAGE.parents[1] / path).exists()]
     assert shown in named
     assert not missing
+
+
+def test_the_model_and_the_data_of_your_own_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = re.findall(
+        r"```python\n(.*?)```", (DOCS / "your-own.md").read_text("utf-8"), re.DOTALL
+    )[0]
+    name = block.splitlines()[0].removeprefix("# ")
+    (tmp_path / name).write_text(block, "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        config = Config.build({"data": "mine:load", "model": "mine:build"})
+        opened = Task().filled(config).open(config)
+        inputs, targets = opened.data.train.batch(np.arange(64))
+        loss = opened.loss(opened.build_model()(inputs), targets)
+        assert 0.5 < loss.item() < 1.0, "two classes, nothing learned yet"
+    finally:
+        sys.modules.pop("mine", None)
+
+
+def heading(line: str) -> str:
+    """What a link to it says."""
+    return re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", ROOT / "docker" / "README.md", *DOCS.rglob("*.md")],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link, _, anchor in re.findall(r"\]\(([^)#\s]*)(#([^)]*))?\)", page.read_text("utf-8")):
+        if link.startswith("http"):
+            continue
+        target = (page.parent / link).resolve() if link else page
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text("utf-8"), re.MULTILINE)
+            assert anchor in map(heading, headings), link + anchor
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guarantees.md", "docs/troubleshooting.md"])

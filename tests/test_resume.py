@@ -199,6 +199,35 @@ def command(tmp_path: Path, workers: int, *more: str) -> list[str]:
     return [sys.executable, "-m", "ray_easgd.cli", "train", "--json", *given, *more]
 
 
+SCRIPT = """
+import sys
+from ray_easgd import ElasticTrainer, Task
+fleet = {"workers": 1, "gpus_per_worker": 0}
+run = {"name": "mine", "storage": sys.argv[1]}
+config = {"fleet": fleet, "run": run, "stop": {"seconds": 600}}
+ElasticTrainer(task=Task(model="mlp", data="digits"), config=config).fit()
+"""
+
+
+@pytest.mark.slow
+def test_a_script_that_is_asked_to_end_keeps_its_center(tmp_path: Path) -> None:
+    """As Ray ends a job: SIGTERM, to the script alone."""
+    script = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    with subprocess.Popen(script, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "training" in line:
+                break
+        process.terminate()
+        rest = process.stderr.read()
+    assert process.returncode != 0, rest
+    folder = RunFolder.open(str(tmp_path / "mine"))
+    record = folder.read_result()
+    assert record is not None, rest
+    assert record["status"] == "interrupted"
+    assert read_checkpoint(record["checkpoint"]).manifest["samples"] == record["samples"] > 0
+
+
 @pytest.mark.slow
 def test_a_killed_driver_and_all_its_processes_cost_one_interval(tmp_path: Path) -> None:
     """Ray of its own, so that it dies with the driver; resumed by half as many workers."""
