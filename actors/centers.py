@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import ray
+import torch
 from ray.exceptions import RayError
 
 from actors.center import start_center
@@ -23,7 +24,6 @@ from ray_easgd.config import Config
 from ray_easgd.edges import hub_options
 from ray_easgd.errors import BadStorage, HubLost
 from ray_easgd.protocol import Version
-from ray_easgd.recipe import average_of
 from ray_easgd.resumption import Resumption
 
 if TYPE_CHECKING:
@@ -242,18 +242,23 @@ class Centers:
             has_memory=place.in_memory,
         )
 
+    @property
+    def _remembers(self) -> bool:
+        step = hub_options(self._config, self._algorithm, 0).center_step
+        return bool(step.begin(torch.zeros(1)))
+
     def _cost(self, place: _Place) -> str:
-        is_averaged = average_of(self._config, self._algorithm) != "none"
-        average = ", and the average that is tested: it begins anew" if is_averaged else ""
+        forgotten = ", and what it remembers beside its vector (momentum, an average) begins anew"
+        memory = forgotten if self._remembers else ""
         if place.in_memory:
             return (
                 "its successor goes on with its memory and its children; lost is nothing but what "
-                f"children on other nodes had under way{average}"
+                f"children on other nodes had under way{memory}"
             )
         if place.legacy is not None:
             return (
                 f"its successor goes on from version {place.legacy.version}, the newest that a "
-                "child held, and the children send again what that lacks"
+                f"child held, and the children send again what that lacks{memory}"
             )
         return (
             "no child had anything of it; its successor goes on from the newest checkpoint, or "

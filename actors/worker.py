@@ -100,17 +100,18 @@ class Worker(Named):
         self._listen_for_sigterm()
 
     def _listen_for_sigterm(self) -> None:
-        """How a machine that is about to go tells its processes: one last exchange, then out."""
+        """How a machine that is about to go tells its processes: one last exchange, then out.
+
+        One at nothing has nothing to say. Ray's own way out would wait for ``watch``.
+        """
         if threading.current_thread() is not threading.main_thread():
             return
-        before = signal.getsignal(signal.SIGTERM)
 
         def end(signum: int, frame: FrameType | None) -> None:
-            if self._is_running:
-                self._is_asked_to_end = self._hands_over = True
-                self._ended.set()
-            elif callable(before):
-                before(signum, frame)
+            if not self._is_running:
+                os._exit(128 + signum)
+            self._is_asked_to_end = self._hands_over = True
+            self._ended.set()
 
         signal.signal(signal.SIGTERM, end)
 

@@ -46,7 +46,7 @@ class Config(Section):
     evaluation: EvaluationSection = EvaluationSection()
     run: RunSection = RunSection()
     batch_size: Count = Field(default=32, description="samples a worker takes a gradient over")
-    data: str = Field(default="digits", description="a data set's name or path")
+    data: str = Field(default="digits", description="a data set's name, path, URI or function")
     model: str = Field(default="mlp", description="a model's name, or module:function")
     seed: Annotated[int, Field(ge=0)] = 0
     address: str | None = Field(default=None, description="a Ray cluster; absent: an embedded one")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
+from tests.s3_service import Store, storing
+
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
@@ -77,3 +79,16 @@ def real_data() -> Path:
     if root is None:
         pytest.skip("RAY_EASGD_DATA is unset: real data sets are not here")
     return root
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """An S3 of our own, with credentials and endpoint in the environment, as users have them."""
+    with storing() as made:
+        made.buckets.add("bucket")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", made.key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{made.endpoint}")
+        monkeypatch.delenv("AWS_PROFILE", raising=False)
+        monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+        yield made

@@ -93,7 +93,7 @@ def test_a_name_without_a_data_folder_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("s3://bucket/mnist", "local files"), ("", "no such data set"), ("/no/where", "no such")],
+    [("s4://bucket/mnist", "cannot be read"), ("", "no such data set"), ("/no/where", "no such")],
 )
 def test_names_of_nothing_are_refused(name: str, message: str, root: Path) -> None:
     with pytest.raises(BadData, match=message):

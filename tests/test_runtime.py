@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import ray
 import torch
+from ray.exceptions import RayActorError
 
 from actors.center import Center
 from actors.controller import Controller, start_controller
@@ -190,6 +191,13 @@ def fresh(cluster: None) -> Iterator[ActorProxy[Worker]]:
     worker = start_worker("fresh", run="fresh", num_cpus=0, num_gpus=0)
     yield worker
     end_process(worker)
+
+
+def test_a_worker_at_nothing_ends_at_sigterm(fresh: ActorProxy[Worker]) -> None:
+    watched, pid = fresh.watch.remote(), ray.get(fresh.where.remote())["pid"]
+    os.kill(pid, signal.SIGTERM)
+    with pytest.raises(RayActorError):
+        ray.get(watched)
 
 
 def test_a_worker_that_is_asked_to_end_before_it_begins_ends_at_its_first_boundary(

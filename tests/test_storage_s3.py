@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,24 +20,11 @@ from ray_easgd.errors import BadStorage
 from ray_easgd.run_folder import Event, Metric, RunFolder
 from ray_easgd.saved_hub import SavedHub
 from ray_easgd.storage import Place, place_at
-from tests.s3_service import Store, storing
+from tests.s3_service import Store
 from tests.test_resumption import a_hub, equal, keep, look
 
 METHOD = "mdownpour"  # its center step remembers something, so there is a state file
 OPTIONS: dict[str, Any] = {"algorithm": {"name": METHOD}}
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """With credentials and endpoint in the environment, as users have them."""
-    with storing() as made:
-        made.buckets.add("bucket")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", made.key)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{made.endpoint}")
-        monkeypatch.delenv("AWS_PROFILE", raising=False)
-        monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
-        yield made
 
 
 @pytest.fixture

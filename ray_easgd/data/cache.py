@@ -18,7 +18,11 @@ FORMAT = 1
 def fingerprint(paths: Iterable[Path]) -> str:
     """A key of these files as they are now: their paths, sizes and times of last change."""
     stats = [(str(path.resolve()), path.stat()) for path in paths]
-    facts = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    return digest([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])
+
+
+def digest(facts: object) -> str:
+    """A key of what its ``repr`` says."""
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 

@@ -10,6 +10,7 @@ from ray_easgd import environment
 from ray_easgd.data.digits import open_digits
 from ray_easgd.data.folder import open_folder
 from ray_easgd.data.named import name_of, suggest
+from ray_easgd.data.remote import fetched
 from ray_easgd.data.rows import Sources
 from ray_easgd.data.sets import DataSets
 from ray_easgd.data.text import open_text
@@ -46,13 +47,12 @@ def open_data(
 def _open(name: str, crop: int | None, cache_limit_bytes: int) -> Sources | DataSets:
     if name == "digits":
         return open_digits(crop)
-    if "://" in name:
-        raise BadData("data", name, "data is read from local files", "Mount or copy it.")
     if name.startswith(PREFIX):
         return open_torchvision(name, crop)
-    if ":" in name:
+    is_uri = "://" in name
+    if ":" in name and not is_uri:
         return open_user(name)
-    folder = _folder(name)
+    folder = fetched(name) if is_uri else _folder(name)
     text = folder / _TEXT_FILE
     if text.is_file():
         return open_text(name, text)

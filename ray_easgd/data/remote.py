@@ -1,0 +1,59 @@
+"""Data behind a URI: copied once into this machine's cache, and read from there.
+
+A machine that has just come to a cluster finds its data by itself so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray_easgd.data import cache
+from ray_easgd.errors import BadData
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo, FileSystem
+
+FILES = ("train.parquet", "test.parquet", "input.txt")
+_AT_A_TIME = 8 << 20  # bytes
+
+
+def fetched(uri: str) -> Path:
+    """A folder on this machine with those of ``FILES`` that lie at ``uri``.
+
+    Copied again where they have changed. BadData where they cannot be had.
+    """
+    from pyarrow.fs import FileSelector, FileSystem, LocalFileSystem
+
+    filesystem, root = _asked(uri, lambda: FileSystem.from_uri(uri))
+    if isinstance(filesystem, LocalFileSystem):
+        return Path(root)
+    listed = _asked(uri, lambda: filesystem.get_file_info(FileSelector(root)))
+    files = {info.base_name: info for info in listed if info.base_name in FILES}
+    if not files:
+        problem = f"none of {', '.join(FILES)} is there"
+        raise BadData("data", uri, problem, "Give the folder that holds them.")
+    facts = sorted((name, info.size, info.mtime_ns) for name, info in files.items())
+    name = root.rstrip("/").rpartition("/")[2]
+    key = f"{name}-{cache.digest((uri, facts))}-files"
+    return cache.entry(key, partial(_copy, uri, filesystem, files))
+
+
+def _copy(uri: str, filesystem: FileSystem, files: Mapping[str, FileInfo], folder: Path) -> None:
+    for name, info in files.items():
+        source = _asked(uri, partial(filesystem.open_input_stream, info.path))
+        with source, (folder / name).open("wb") as copy:
+            while chunk := _asked(uri, partial(source.read, _AT_A_TIME)):
+                copy.write(chunk)
+
+
+def _asked(uri: str, ask: Callable[[], Any]) -> Any:
+    import pyarrow
+
+    try:
+        return ask()
+    except (OSError, ValueError, NotImplementedError, pyarrow.ArrowException) as error:
+        remedy = "Give a folder's URI that pyarrow.fs.FileSystem.from_uri understands, as s3://."
+        raise BadData("data", uri, f"it cannot be read: {error}", remedy) from error
