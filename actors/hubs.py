@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from actors.controller import Controller
 
 _MOST_LOSSES = 3
+_ANSWER_WITHIN_S = 5.0  # in the end; one that is stopped is not waited for
 
 
 @dataclass
@@ -155,6 +156,16 @@ class Hubs:
     def handles(self) -> dict[str, ActorProxy[Aggregator]]:
         """The aggregators' processes of now."""
         return {name: place.handle for name, place in self._places.items()}
+
+    def ledger_error(self) -> float | None:
+        """The worst gap of the center and of aggregators that answer; None without ledgers."""
+        gaps = [answer_of(center.ledger_error.remote()) for center in self.centers]
+        asked = [hub.ledger_error.remote() for hub in self.handles.values()]
+        if asked:
+            for reference in ray.wait(asked, num_returns=len(asked), timeout=_ANSWER_WITHIN_S)[0]:
+                with suppress(HubLost):  # it died with its children gone: there is nothing to ask
+                    gaps.append(answer_of(reference))
+        return max((gap for gap in gaps if gap is not None), default=None)
 
     def write_traces(self, trace: TraceFile) -> None:
         """Add what each hub has recorded since the last time."""

@@ -180,8 +180,7 @@ class Run:
             if self._trace is not None:
                 self.hubs.end_traces(self._trace)
             if self.config.exchange.ledger:
-                gaps = [answer_of(center.ledger_error.remote()) for center in self.hubs.centers]
-                self.ledger_error = max((gap for gap in gaps if gap is not None), default=None)
+                self.ledger_error = self.hubs.ledger_error()
             return self._keeper.last(self.hubs.centers, self._beside)
         except (HubLost, RayError):
             return None

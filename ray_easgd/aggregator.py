@@ -155,8 +155,9 @@ class Aggregator(SharedHub):
 
     @torch.no_grad()
     def _watch(self, tie: Elastic, act: Callable[[], None]) -> None:
-        """What moves the vector makes a version."""
+        """What moves the vector makes a version, and goes into the ledger beside the pushes."""
         moves, before = tie.counts.moves, None
+        stood = 0.0 if self.is_shared else self._checksum()
         if self.is_shared and tie.clock + 1 >= tie.looks_at:
             before = self.shown_vector().clone()
             tie.vector.flat.copy_(before)
@@ -164,11 +165,22 @@ class Aggregator(SharedHub):
         if tie.counts.moves > moves:
             if self.is_shared:
                 self._displace(self.shown_vector() if before is None else before, tie.vector.flat)
+            elif self._ledger is not None:
+                self._ledger.add(self._checksum() - stood)
             self.moved()
 
     def _displace(self, before: Tensor, after: Tensor) -> None:
         """Move the vector as the tie moved its copy, whoever else moves it meanwhile."""
-        self.add(after - before)
+        d = after - before
+        self.add(d)
+        if self._ledger is not None:
+            self._ledger.add(self._ledger.checksum(d))
+
+    def _checksum(self) -> float:
+        """Of its vector as it stands; nothing where no ledger is kept."""
+        if self._ledger is None or self.vector is None:
+            return 0.0
+        return self._ledger.checksum(self.vector)
 
 
 class _Passing(Progress):

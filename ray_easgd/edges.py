@@ -17,7 +17,7 @@ from ray_easgd.sections import LevelSection
 def hub_options(
     config: Config, algorithm: Algorithm, depth: int, *, traced: bool = False
 ) -> HubOptions:
-    """Of a hub at ``depth``. Averages and the ledger are the center's alone."""
+    """Of a hub at ``depth``. Averages are the center's alone."""
     section, level = config.algorithm, _level(config, depth)
     rate = level.moving_rate if level is not None else None
     return options_for(
@@ -25,7 +25,7 @@ def hub_options(
         beta=section.beta,
         fixed_rate=section.moving_rate if rate is None else rate,
         has_parent=depth > 0,
-        ledger_seed=config.seed if config.exchange.ledger and not depth else None,
+        ledger_seed=config.seed if config.exchange.ledger else None,
         average="none" if depth else average_of(config, algorithm),
         average_rate=config.center.average_rate,
         staleness_power=section.staleness_power,

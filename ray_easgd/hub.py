@@ -80,6 +80,11 @@ class _Ledger:
     applied: float = 0.0
     scale: float = 0.0  # sum of the magnitudes that were added: what rounding is relative to
 
+    def add(self, checksum: float) -> None:
+        """The vector has moved by what has that checksum."""
+        self.applied += checksum
+        self.scale += abs(checksum)
+
     def begin_again(self, vector: Tensor) -> None:
         """Take the vector as it is for what it should be."""
         self.start = self.checksum(vector) - self.applied
@@ -380,5 +385,4 @@ class Hub:
 
     def _enter(self, header: PushHeader) -> None:
         if self._ledger is not None and header.checksum is not None:
-            self._ledger.applied += header.checksum
-            self._ledger.scale += abs(header.checksum)
+            self._ledger.add(header.checksum)

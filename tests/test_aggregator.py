@@ -43,7 +43,7 @@ class Tree:
         self.given_back: list[Intervals] = []
         self.aggregator = Aggregator(
             "aggregator",
-            options_for(self.algorithm, has_parent=True),
+            options_for(self.algorithm, has_parent=True, ledger_seed=1),
             LocalLink(self.center, "aggregator"),
             self._options(PERIOD_UP, 0),
             Recorder(),
@@ -61,7 +61,11 @@ class Tree:
 
     def _options(self, period: int, lead: int) -> ElasticOptions:
         return ElasticOptions(
-            algorithm=self.algorithm, period=period, order="between_steps", lead=lead
+            algorithm=self.algorithm,
+            period=period,
+            order="between_steps",
+            lead=lead,
+            ledger_seed=1,
         )
 
     @property
@@ -98,6 +102,27 @@ def test_nothing_is_made_or_lost_on_the_way_up(in_place: bool) -> None:
     after = torch.stack(tree.vectors)
     assert torch.allclose(after.sum(0), before.sum(0), atol=1e-4)
     assert (after.std(0) < 0.05 * before.std(0) + 1e-6).all(), "all meet in the mean"
+
+
+@pytest.mark.parametrize("method", ["easgd", "eamsgd", "downpour"])
+@pytest.mark.parametrize("in_place", IN_PLACE)
+def test_its_ledger_has_what_children_bring_and_what_its_parent_moves(
+    method: str, in_place: bool
+) -> None:
+    tree = Tree(method, in_place=in_place)
+    for round_ in range(20):
+        tree.scatter(round_)
+        for worker in tree.workers:
+            worker.step(1.0)
+    error = tree.aggregator.ledger_error()
+    assert tree.center.version.count >= 5
+    assert error is not None
+    assert error < 1e-5
+    assert tree.aggregator.vector is not None
+    tree.aggregator.vector.add_(0.01)  # behind its back
+    error = tree.aggregator.ledger_error()
+    assert error is not None
+    assert error > 1e-5
 
 
 def test_in_place_or_by_messages_it_does_the_same() -> None:

@@ -101,9 +101,10 @@ class Tree:
 
     def check_ledger(self) -> None:
         """Of one-way messages there is none: nothing is conserved."""
-        error: Any = ray.get(self.pool.center.ledger_error.remote())
-        assert (error is None) == (self.config.topology.scheme == "messages")
-        assert error is None or error < 1e-5
+        for hub in (self.pool.center, *self.hubs.handles.values()):
+            error: Any = ray.get(hub.ledger_error.remote())
+            assert (error is None) == (self.config.topology.scheme == "messages")
+            assert error is None or error < 1e-5
 
     def end(self) -> None:
         for actor in (*self.hubs.handles.values(), self.controller):
