@@ -26,12 +26,13 @@ from ray_easgd.errors import BadInput, EasgdError
 from ray_easgd.notices_cli import watch_notices
 from ray_easgd.output import json_option, print_drawn, print_table
 from ray_easgd.plan_cli import plan
+from ray_easgd.processes import began_at
 from ray_easgd.reproduce_cli import reproduce
 from ray_easgd.strict_json import dumps
 from ray_easgd.submit_cli import submit
 from ray_easgd.version import __version__
 
-_BEGAN_AT = time.time()
+_BEGAN_AT = began_at()
 _TELL_EVERY_S = 5.0
 
 

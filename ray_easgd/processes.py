@@ -6,7 +6,17 @@ import contextlib
 import os
 import select
 import signal
+import time
 from pathlib import Path
+
+
+def began_at() -> float:
+    """Unix time at which this process was started; now, where the system does not tell."""
+    with contextlib.suppress(OSError, AttributeError):
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+        return time.time() - max(0.0, age_s)
+    return time.time()
 
 
 def family(pid: int) -> list[int]:

@@ -99,6 +99,27 @@ def test_decoded_data_is_not_decoded_again(tmp_path: Path) -> None:
     assert len(open_data(str(folder), seed=0).test) == 5
 
 
+@pytest.mark.parametrize("kind", [pa.ipc.new_file, pa.ipc.new_stream])
+def test_arrow_files_hold_the_same(tmp_path: Path, kind: Any) -> None:
+    """Of one size, decoded beforehand, and streamed; a file of Arrow's or a stream of it."""
+    png_folder(tmp_path / "it", 6, 5, 3)
+    (tmp_path / "as").mkdir()
+    for split in ("train", "test"):
+        table = pq.read_table(tmp_path / f"it/{split}.parquet")
+        with kind(str(tmp_path / f"as/{split}.arrow"), table.schema) as file:
+            file.write_table(table, max_chunksize=3)
+    for limit in (1 << 20, 0):
+        as_parquet, as_arrow = (
+            open_data(str(tmp_path / name), seed=0, cache_limit_bytes=limit)
+            for name in ("it", "as")
+        )
+        assert as_parquet.spec == as_arrow.spec
+        assert len(as_parquet.train) == len(as_arrow.train)
+        one, other = (sets.test.batch(ALL_TEST) for sets in (as_parquet, as_arrow))
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[1], other[1])
+
+
 @pytest.mark.parametrize("missing", ["train.parquet", "test.parquet"])
 def test_a_folder_without_both_files_is_refused(tmp_path: Path, missing: str) -> None:
     png_folder(tmp_path / "it", 4, 4)

@@ -70,7 +70,10 @@ def test_a_local_uri_is_not_copied(cache: Path, tmp_path: Path) -> None:
     ("uri", "said"),
     [
         ("s3://nowhere/it", "cannot be read"),
-        ("s3://bucket/empty", "none of train.parquet, test.parquet, input.txt is there"),
+        (
+            "s3://bucket/empty",
+            "none of train.parquet, train.arrow, test.parquet, test.arrow, input.txt",
+        ),
     ],
 )
 def test_what_is_not_there_is_named_with_a_remedy(

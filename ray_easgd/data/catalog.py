@@ -13,13 +13,14 @@ from ray_easgd.data.named import name_of, suggest
 from ray_easgd.data.remote import fetched
 from ray_easgd.data.rows import Sources
 from ray_easgd.data.sets import DataSets
+from ray_easgd.data.tables import ENDINGS
 from ray_easgd.data.text import open_text
 from ray_easgd.data.torchvision_sets import PREFIX, open_torchvision
 from ray_easgd.data.user import open_user
 from ray_easgd.errors import BadData
 
 CACHE_LIMIT_BYTES = 4 << 30
-"""Images that take more than that when decoded are read from Parquet each time."""
+"""Images that take more than that when decoded are read from their file each time."""
 
 _TEXT_FILE = "input.txt"
 
@@ -73,6 +74,6 @@ def _folder(name: str) -> Path:
 
 def _known_names(root: Path | None) -> list[str]:
     folders = sorted(root.iterdir()) if root and root.is_dir() else []
-    markers = (_TEXT_FILE, "train.parquet")
+    markers = (_TEXT_FILE, *(f"train.{ending}" for ending in ENDINGS))
     here = [folder.name for folder in folders if any((folder / m).is_file() for m in markers)]
     return ["digits", *here, f"{PREFIX}NAME"]

@@ -1,4 +1,4 @@
-"""A folder with ``train.parquet`` and ``test.parquet``: decoded beforehand, or else streamed.
+"""A folder with ``train`` and ``test`` as Parquet or Arrow: decoded beforehand, or else streamed.
 
 Two entries of the cache speak for a folder, so that a worker that finds them imports no pyarrow:
 the *scan* (rows, classes, size of the first image) and the decoded *images*.
@@ -19,11 +19,12 @@ from ray_easgd.data.images import Pixels, open_images, save_facts, save_images
 from ray_easgd.data.rows import Sources
 from ray_easgd.data.scan import Files, Scan, load_scan, write_scan
 from ray_easgd.data.sets import DataSpec
+from ray_easgd.data.tables import ENDINGS
 from ray_easgd.errors import BadData
 
 if TYPE_CHECKING:
     from ray_easgd.data.decode import Mode
-    from ray_easgd.data.parquet import ParquetImages
+    from ray_easgd.data.table_images import TableImages
 
 
 class _SizesDiffer(Exception):
@@ -32,11 +33,7 @@ class _SizesDiffer(Exception):
 
 def open_folder(name: str, folder: Path, crop: int | None, cache_limit_bytes: int) -> Sources:
     """Open images from the cache where they are of one size and fit, and else from the files."""
-    files = {split: folder / f"{split}.parquet" for split in ("train", "test")}
-    for file in files.values():
-        if not file.is_file():
-            remedy = "Point data at a folder that holds train.parquet and test.parquet."
-            raise BadData("data", name, f"there is no {file.name} in {folder}", remedy)
+    files = {split: _file(name, folder, split) for split in ("train", "test")}
     key = f"{folder.resolve().name}-{cache.fingerprint(files.values())}"
     scan = load_scan(cache.entry(f"{key}-scan", partial(write_scan, files)))
     if scan.decoded_bytes <= cache_limit_bytes:
@@ -46,25 +43,33 @@ def open_folder(name: str, folder: Path, crop: int | None, cache_limit_bytes: in
     return _stream(files, scan, crop)
 
 
+def _file(name: str, folder: Path, split: str) -> Path:
+    files = [folder / f"{split}.{ending}" for ending in ENDINGS]
+    if (found := next(filter(Path.is_file, files), None)) is not None:
+        return found
+    remedy = "Point data at a folder that holds train.parquet and test.parquet (or .arrow)."
+    raise BadData("data", name, f"there is no {files[0].name} in {folder}", remedy)
+
+
 def _stream(files: Files, scan: Scan, crop: int | None) -> Sources:
-    from ray_easgd.data.parquet import ParquetImages
     from ray_easgd.data.streaming import CROP, StreamSource
+    from ray_easgd.data.table_images import TableImages
 
     crop = crop or CROP
     return Sources(
         spec=DataSpec(kind="image", input_shape=(3, crop, crop), num_classes=scan.num_classes),
-        train=StreamSource(images=ParquetImages(files["train"]), crop=crop),
-        test=StreamSource(images=ParquetImages(files["test"]), crop=crop),
+        train=StreamSource(images=TableImages(files["train"]), crop=crop),
+        test=StreamSource(images=TableImages(files["test"]), crop=crop),
     )
 
 
 def _decode(files: Files, scan: Scan, folder: Path) -> None:
     """Decode both splits, or leave ``folder`` empty: that says that the images' sizes differ."""
-    from ray_easgd.data.parquet import ParquetImages
+    from ray_easgd.data.table_images import TableImages
 
     try:
         for split, file in files.items():
-            images = ParquetImages(file)
+            images = TableImages(file)
             shape = (len(images), *scan.first_shape)
             save_images(folder, split, shape, _decoded(images, scan), images.labels())
     except _SizesDiffer:
@@ -74,7 +79,7 @@ def _decode(files: Files, scan: Scan, folder: Path) -> None:
         save_facts(folder, scan.num_classes)
 
 
-def _decoded(images: ParquetImages, scan: Scan) -> Iterator[Pixels]:
+def _decoded(images: TableImages, scan: Scan) -> Iterator[Pixels]:
     """Pixels of one row group after another, ``(rows, C, H, W)``."""
     from ray_easgd.data.decode import mode_of, open_image, pixels_of
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray_easgd.data import cache
+from ray_easgd.data.tables import ENDINGS
 from ray_easgd.errors import BadData
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
-FILES = ("train.parquet", "test.parquet", "input.txt")
+FILES = (*(f"{split}.{ending}" for split in ("train", "test") for ending in ENDINGS), "input.txt")
 _AT_A_TIME = 8 << 20  # bytes
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from ray_easgd.errors import BadData
 
 if TYPE_CHECKING:
-    from ray_easgd.data.parquet import ParquetImages
+    from ray_easgd.data.table_images import TableImages
 
 Files = dict[str, Path]
-"""``train`` and ``test`` to their Parquet files."""
+"""``train`` and ``test`` to their files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,9 @@ def load_scan(folder: Path) -> Scan:
 
 def write_scan(files: Files, folder: Path) -> None:
     """Scan the two files and write what they tell into ``folder``."""
-    from ray_easgd.data.parquet import ParquetImages
+    from ray_easgd.data.table_images import TableImages
 
-    images = {split: ParquetImages(file) for split, file in files.items()}
+    images = {split: TableImages(file) for split, file in files.items()}
     for file in images.values():
         if len(file) == 0:
             raise BadData("data", str(file.path), "it has no rows", "Write at least one image.")
@@ -54,7 +54,7 @@ def write_scan(files: Files, folder: Path) -> None:
     (folder / "scan.json").write_text(json.dumps(asdict(scan)))
 
 
-def _first_shape(images: ParquetImages) -> tuple[int, int, int]:
+def _first_shape(images: TableImages) -> tuple[int, int, int]:
     from ray_easgd.data.decode import mode_of, open_image
 
     first = images.rows(np.array([0]))[0]
@@ -62,7 +62,7 @@ def _first_shape(images: ParquetImages) -> tuple[int, int, int]:
     return (1 if mode_of(image, first.where) == "L" else 3, image.height, image.width)
 
 
-def _count_classes(*files: ParquetImages) -> int:
+def _count_classes(*files: TableImages) -> int:
     """The number of class names in the schema metadata, else one more than the largest label."""
     names = files[0].class_names()
     largest = {file.path: int(file.labels().max()) for file in files}

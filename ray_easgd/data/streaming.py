@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ray_easgd.data.augment import center_crop, random_crop_and_flip, standardise
 from ray_easgd.data.decode import open_image, pixels_of
-from ray_easgd.data.parquet import EncodedImage, ParquetImages
 from ray_easgd.data.sets import Positions
+from ray_easgd.data.table_images import EncodedImage, TableImages
 
 if TYPE_CHECKING:
     from ray_easgd.data.images import Pixels
@@ -31,9 +31,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSource:
-    """RGB crops of a Parquet file's images: random and flipped in training, else the center."""
+    """RGB crops of a file's images: random and flipped in training, else the center."""
 
-    images: ParquetImages
+    images: TableImages
     crop: int
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Image Parquet files in Hugging Face's convention: ``image`` struct<bytes, path>, ``label``."""
+"""Files of images in Hugging Face's convention: ``image`` struct<bytes, path>, ``label``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from ray_easgd.data.images import Labels
 from ray_easgd.data.order import BLOCKS_TOGETHER
 from ray_easgd.data.sets import Positions
+from ray_easgd.data.tables import TableFile, open_table
 from ray_easgd.errors import BadData
 
 EXPECTED = "image: struct<bytes: binary, path: string>, label: int64"
@@ -25,16 +26,13 @@ class EncodedImage(NamedTuple):
     """File and row, for messages."""
 
 
-class ParquetImages:
-    """One file, read by rows; its last few row groups stay in memory."""
+class TableImages:
+    """One Parquet or Arrow file, read by rows; its last few groups of rows stay in memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _open(path)
-        sizes = [
-            self._file.metadata.row_group(g).num_rows for g in range(self._file.num_row_groups)
-        ]
-        self.blocks: tuple[int, ...] = (0, *np.cumsum(sizes, dtype=np.int64).tolist())
+        self.blocks: tuple[int, ...] = (0, *np.cumsum(self._file.sizes, dtype=np.int64).tolist())
         # Two sets of blocks that are shuffled together, as a batch may straddle them.
         self._group = lru_cache(maxsize=2 * BLOCKS_TOGETHER)(self._read_group)
 
@@ -56,13 +54,13 @@ class ParquetImages:
         return EncodedImage(encoded[place].as_py(), int(labels[place]), f"{self.path} row {row}")
 
     def _read_group(self, group: int) -> tuple[Any, Labels]:
-        table = _read(self.path, lambda: self._file.read_row_group(group, ["image", "label"]))
+        table = _read(self.path, lambda: self._file.group(group, ["image", "label"]))
         image = table["image"].combine_chunks()
         return image.field("bytes"), table["label"].to_numpy().astype(np.int64)
 
     def labels(self) -> Labels:
         """All labels, without reading an image."""
-        column = _read(self.path, lambda: self._file.read(["label"]))["label"]
+        column = _read(self.path, lambda: self._file.columns(["label"]))["label"]
         labels = column.to_numpy()
         if column.null_count or labels.min(initial=0) < 0:
             problem = f"{self.path} has labels that are missing or negative"
@@ -71,7 +69,7 @@ class ParquetImages:
 
     def class_names(self) -> list[str] | None:
         """The names that the schema metadata declares for ``label``, if it does."""
-        metadata = (self._file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+        metadata = (self._file.schema.metadata or {}).get(b"huggingface", b"{}")
         try:
             return [
                 str(name) for name in json.loads(metadata)["info"]["features"]["label"]["names"]
@@ -80,15 +78,13 @@ class ParquetImages:
             return None
 
 
-def _open(path: Path) -> Any:
-    import pyarrow.parquet
-
-    file = _read(path, lambda: pyarrow.parquet.ParquetFile(path, memory_map=True))
-    schema = file.schema_arrow
+def _open(path: Path) -> TableFile:
+    file: TableFile = _read(path, lambda: open_table(path))
+    schema = file.schema
     if not _has_expected_columns(schema):
         found = ", ".join(f"{field.name}: {field.type}" for field in schema)
         problem = f"its columns are {found or 'none'}; expected {EXPECTED}"
-        raise BadData("data", str(path), problem, "Write it as Hugging Face image Parquet.")
+        raise BadData("data", str(path), problem, "Write it as a Hugging Face data set of images.")
     return file
 
 
