@@ -112,6 +112,7 @@ class HubLink:
         self._source = Source(hub)
         self.incoming, self.outgoing = Stopwatch(), Stopwatch()
         self.orphaned = False
+        self.why_apart = ""  # it had a place in the hub's memory, and could not open it
         self.on_arrival: Callable[[], None] = _nothing
         self.incarnation = 0
         self.newest: Snapshot | None = None
@@ -265,7 +266,7 @@ class HubLink:
                 if self._must_share:
                     raise self._cannot_share(str(error)) from error
                 self._hub.leave.remote(incarnation, self._part, ())
-                near = None  # as if the hub were far away
+                near, self.why_apart = None, str(error)  # as if the hub were far away
                 continue
             if isinstance(self._staging, OnCpu):
                 self.desk = desk

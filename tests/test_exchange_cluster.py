@@ -17,6 +17,7 @@ from actors.controller import Controller, start_controller
 from actors.hub_slice import HubSlice
 from actors.lifecycle import end_process
 from actors.links import HubLink, open_link
+from actors.ports import ControllerReporter
 from actors.worker import Program, Seat, start_worker
 from ray_easgd import ElasticTrainer, session
 from ray_easgd.algorithms import METHODS
@@ -29,6 +30,7 @@ from ray_easgd.hub import options_for
 from ray_easgd.parameters import Slot
 from ray_easgd.protocol import Outcome, PushHeader, WireFormat
 from ray_easgd.run_folder import RunFolder
+from ray_easgd.shared.segment import Segment, SharedMemoryUnavailable
 from ray_easgd.shared_hub import SharedHub
 from tests.conftest import Pool
 from tests.fakes import small_model
@@ -252,6 +254,29 @@ def test_a_base_is_one_vector_at_both_ends_while_others_exchange(
     desk.close()
     segment.close()
     hub.close()
+
+
+def test_a_child_that_cannot_open_its_hubs_memory_takes_messages_and_says_why(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(address: object) -> Segment:
+        raise SharedMemoryUnavailable("not in this container")
+
+    begin(pool, "easgd")
+    monkeypatch.setattr(Segment, "open", refuse)
+    link = open_link(pool.center, "contained")
+    life, _ = link.join(torch.randn(100), (Slot("w", (100,), 0, 100),))
+    assert not link.in_memory
+    assert life in ray.get(pool.center.status.remote()).children
+    nobody: Any = None
+    reporter = ControllerReporter(nobody, "contained", 1, "cpu", links=(link,))
+    _, notes = reporter._bundle(0.0)
+    assert [note.name for note in notes] == ["messages"]
+    assert "contained exchanges through the object store" in notes[0].message
+    assert "not in this container" in notes[0].message
+    assert reporter._bundle(0.0)[1] == [], "once"
+    link.leave()
+    link.close()
 
 
 def test_a_base_is_fetched_once_and_differences_after_it(pool: Pool) -> None:
