@@ -92,7 +92,8 @@ class Controller(Named):
             for hub in memory.hubs:
                 self._posts.put(hub)
             self._workers = {(w.name, w.life): w for w in memory.workers}
-            self._posts.workers = {(w.name, w.life): w.hub for w in memory.workers if w.hub}
+            latest = {w.name: w for w in sorted(memory.workers, key=lambda w: w.life)}.values()
+            self._posts.workers = {(w.name, w.life): w.hub for w in latest if w.hub}
             self._progress, self._held = memory.progress, memory.held
             book = memory.book
             self._epoch = book.epoch

@@ -24,7 +24,7 @@ def remind(controller: Any, sight: Sight, fleet: Fleet, hubs: Sequence[Hub]) -> 
     controller.restore.remote(
         Memory(
             hubs=tuple(hubs),
-            workers=tuple(sight.workers.values()),
+            workers=tuple(sight.lives),
             book=sight.book,
             progress=sight.hub.progress,
             held=_held(fleet),

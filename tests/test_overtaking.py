@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -19,7 +20,7 @@ from actors.hub_status import HubStatus
 from actors.lifecycle import as_actor, beside_the_driver, end_process
 from actors.posts import Hub, Posts
 from actors.succession import Legacy
-from actors.words import Book, Memory
+from actors.words import Book, Memory, WorkerStatus
 from ray_easgd.algorithms.contract import Add
 from ray_easgd.hub import HubOptions
 from ray_easgd.parameters import Slot
@@ -201,3 +202,15 @@ def test_the_loss_of_one_life_costs_the_next_nothing(controller: Any) -> None:
     assert ray.get(controller.lease.remote(lives[0], False, (100, 10, 1))) is None, "come late"
     again = ray.get(controller.lease.remote(lives[1], False, (100, 10, 1)))
     assert again == first != second
+
+
+@CLUSTER
+def test_a_reminded_controller_knows_the_lives_that_ended_too(controller: Any) -> None:
+    """Or what they did would be missing from the run's sums."""
+    lives = tuple(
+        WorkerStatus(name="worker-1", life=life, device="cpu", step=10 * life, hub="center")
+        for life in (1, 2)
+    )
+    ray.get(controller.restore.remote(replace(memory(opened=False), workers=lives)))
+    _, _, workers = ray.get(controller.observe.remote())
+    assert {(w.life, w.step) for w in workers} == {(1, 10), (2, 20)}
