@@ -53,6 +53,7 @@ class Aggregator(SharedHub):
         self.progress = self._passing = _Passing(give_back)
         self._tie_options, self._reporter = tie_options, reporter
         self._num_moved = self._num_seen = 0
+        self._copied: Tensor | None = None  # the tie's copy, as its next act finds it
 
     def admit(self, child: str, vector: Tensor, layout: Sequence[Slot]) -> int:
         """As a hub does; the first child's vector also introduces it to its parent."""
@@ -129,7 +130,7 @@ class Aggregator(SharedHub):
             data=self._passing,
             stays=stays,
         )
-        self._num_seen = self.num_served
+        self._num_seen, self._copied = self.num_served, None
         if not self.is_shared:
             self.adopt(self.tie.vector.flat, layout)
         elif not stays:
@@ -140,7 +141,8 @@ class Aggregator(SharedHub):
         self._passing.steps = self.steps
         while self.tie is not None and self._num_seen < self.num_served:
             self._num_seen += 1
-            self._watch(self.tie, self.tie.step)
+            is_due = self.tie.clock + 1 >= self.tie.looks_at
+            self._watch(self.tie, self.tie.step, may_meet=is_due)
 
     def _ask_for_word(self, tie: Elastic) -> None:
         """Children who exchange in place speak up when there is something to do for the tie."""
@@ -154,20 +156,30 @@ class Aggregator(SharedHub):
             self._ask_for_word(self.tie)
 
     @torch.no_grad()
-    def _watch(self, tie: Elastic, act: Callable[[], None]) -> None:
-        """What moves the vector makes a version, and goes into the ledger beside the pushes."""
-        moves, before = tie.counts.moves, None
-        stood = 0.0 if self.is_shared else self._checksum()
-        if self.is_shared and tie.clock + 1 >= tie.looks_at:
-            before = self.shown_vector().clone()
-            tie.vector.flat.copy_(before)
+    def _watch(self, tie: Elastic, act: Callable[[], None], *, may_meet: bool = True) -> None:
+        """What moves the vector makes a version, and goes into the ledger beside the pushes.
+
+        ``may_meet``: the act may exchange, for which the copy has to be as the vector is now.
+        """
+        moves, stood = tie.counts.moves, 0.0
+        if self.is_shared:
+            self._renew_copy(tie.vector.flat, is_old=may_meet)
+        else:
+            stood = self._checksum()
         act()
         if tie.counts.moves > moves:
-            if self.is_shared:
-                self._displace(self.shown_vector() if before is None else before, tie.vector.flat)
+            if self._copied is not None:
+                self._displace(self._copied, tie.vector.flat)
+                self._copied.copy_(tie.vector.flat)
             elif self._ledger is not None:
                 self._ledger.add(self._checksum() - stood)
             self.moved()
+
+    def _renew_copy(self, copy: Tensor, *, is_old: bool) -> None:
+        if self._copied is None:
+            self._copied = copy.clone()
+        if is_old:
+            copy.copy_(self._copied.copy_(self.shown_vector()))
 
     def _displace(self, before: Tensor, after: Tensor) -> None:
         """Move the vector as the tie moved its copy, whoever else moves it meanwhile."""

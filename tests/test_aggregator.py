@@ -104,6 +104,28 @@ def test_nothing_is_made_or_lost_on_the_way_up(in_place: bool) -> None:
     assert (after.std(0) < 0.05 * before.std(0) + 1e-6).all(), "all meet in the mean"
 
 
+@pytest.mark.parametrize("in_place", IN_PLACE)
+@pytest.mark.parametrize("pushes", range(1, 2 * PERIOD_UP))
+def test_in_a_hurry_nothing_is_lost_of_what_its_children_brought(
+    pushes: int, in_place: bool
+) -> None:
+    """However far it is from what is due; nor when it meets its parent for the last time."""
+    tree = Tree(in_place=in_place)
+    tree.scatter()
+    before = torch.stack(tree.vectors).sum(0)
+    for k in range(pushes):
+        tree.workers[k % 2].step(1.0)
+    tree.aggregator.proceed()
+    tree.aggregator.hurry()
+    tree.aggregator.proceed()
+    assert torch.allclose(torch.stack(tree.vectors).sum(0), before, atol=1e-4)
+    for worker in tree.workers:
+        worker.step(1.0)
+        worker.finish()
+    assert not tree.center.children
+    assert torch.allclose(torch.stack(tree.vectors).sum(0), before, atol=1e-4)
+
+
 @pytest.mark.parametrize("method", ["easgd", "eamsgd", "downpour"])
 @pytest.mark.parametrize("in_place", IN_PLACE)
 def test_its_ledger_has_what_children_bring_and_what_its_parent_moves(
