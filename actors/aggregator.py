@@ -147,6 +147,7 @@ class Aggregator(Center):
             can_share=post.tie_options.algorithm.in_place,
             hub_name=post.parent_name,
             find=find_in(post.controller, post.parent_name, post.parent_life),
+            tell=self._reporter.event,
             kind=journaled(self._journal, post.config.seed),
         )
 

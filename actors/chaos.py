@@ -184,10 +184,12 @@ def _prepared(config: Config) -> Config:
             "its center is not its start plus all pushes, or its workers wait by definition",
             "Take easgd or eamsgd, for one.",
         )
+    formats = [level.format or "float32" for level in config.topology.levels]
     for field, value, one in (
         ("exchange.format", config.exchange.format, "float32"),
         ("exchange.fragments", config.exchange.fragments, 1),
         ("center.shards", config.center.shards, 1),
+        *((f"topology.levels.{k}.format", f, "float32") for k, f in enumerate(formats)),
     ):
         if value != one:
             raise BadConfig(field, value, "the audit follows whole vectors", f"Set it to {one}.")

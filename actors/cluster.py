@@ -38,6 +38,9 @@ for one direction does not wait behind the bulk of the other. A fast line would 
 @contextmanager
 def connected(config: Config, *, log_to_driver: bool) -> Iterator[None]:
     """Be connected to a cluster; one that we started ends with the block."""
+    if ray.is_initialized() and config.address is None:
+        yield
+        return
     address = config.address or ray_address()
     if address and address != "local":
         _check_answers(address)
@@ -94,8 +97,7 @@ def num_spares(config: Config) -> int:
     """
     if config.fleet.spares is not None:
         return config.fleet.spares
-    is_elsewhere = bool(config.address or ray_address())
-    return 1 if is_elsewhere and not gpus_per_worker(config) else 0
+    return 1 if is_elsewhere(config) and not gpus_per_worker(config) else 0
 
 
 def nodes_for_workers(config: Config) -> dict[str, dict[str, str]]:

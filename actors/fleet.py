@@ -88,7 +88,7 @@ class Fleet:
     ) -> None:
         self.wanted, self.spares = wanted, 0
         self._run, self._num_cpus = config.run.name or "", config.fleet.cpus_per_worker
-        self._config, self._program, self._num_gpus = config, program, num_gpus
+        self._config, self._program, self.num_gpus = config, program, num_gpus
         self._make_seat, self._events = make_seat, events
         self._machine = FleetMachine()
         self._places: dict[int, _Seated] = {}
@@ -102,6 +102,11 @@ class Fleet:
     def running(self) -> dict[ObjectRef[WorkerStatus], int]:
         """The workers at work, by the call that ends with them."""
         return {p.running: k for k, p in self._places.items() if p.state in _AT_WORK}
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether a seat's process has no place yet."""
+        return any(p.state == "starting" and not p.node for p in self._places.values())
 
     @property
     def is_over(self) -> bool:
@@ -263,7 +268,7 @@ class Fleet:
                 life=seat.life,
                 run=self._run,
                 num_cpus=self._num_cpus,
-                num_gpus=self._num_gpus,
+                num_gpus=self.num_gpus,
             )
         self._places[index] = _Seated(
             seat, life, handle, handle.run.remote(seat), handle.where.remote()
@@ -276,7 +281,7 @@ class Fleet:
         """
         name = f"spare-{self._num_spares}"
         self._num_spares += 1
-        handle = start_worker(name, run=self._run, num_cpus=0, num_gpus=self._num_gpus)
+        handle = start_worker(name, run=self._run, num_cpus=0, num_gpus=self.num_gpus)
         ready = handle.prepare.remote(self._program, self._config)
         self._spares[name] = _Spare(handle, ready, handle.watch.remote())
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ray_easgd.shared.segment import Segment
 
 Transport = Literal["auto", "shared_memory", "object_store"]
+Tell = Callable[[str, str], None]
 T = TypeVar("T")
 
 
@@ -56,6 +57,7 @@ def open_link(
     device: torch.device | None = None,
     hub_name: str = "center",
     find: Find | None = None,
+    tell: Tell | None = None,
     kind: Callable[..., HubLink] | None = None,
 ) -> HubLink:
     """An edge to slice ``part`` of a hub, by the transport that suits where the two are.
@@ -63,6 +65,7 @@ def open_link(
     ``can_share``: whether the method allows exchanges in the hub's memory. ``device``: where
     ``x`` lies; None is the CPU.
     ``find`` waits for the successor of a hub that died; without it the hub's end is an error.
+    ``tell`` takes kind and message of what the user should know, while the child waits in ``join``.
     ``kind``: an edge that does something beside.
     """
     near = None
@@ -79,6 +82,7 @@ def open_link(
         device=device,
         hub_name=hub_name,
         find=find,
+        tell=tell,
     )
 
 
@@ -102,8 +106,9 @@ class HubLink:
         device: torch.device | None = None,
         hub_name: str = "center",
         find: Find | None = None,
+        tell: Tell | None = None,
     ) -> None:
-        self.hub_name = hub_name
+        self.hub_name, self._tell = hub_name, tell or _nobody_asks
         self._hub: Any = hub  # Ray types no arguments that have defaults
         self._child, self._part = child, part
         self._format: WireFormat = wire_format
@@ -112,7 +117,6 @@ class HubLink:
         self._source = Source(hub)
         self.incoming, self.outgoing = Stopwatch(), Stopwatch()
         self.orphaned = False
-        self.why_apart = ""  # it had a place in the hub's memory, and could not open it
         self.on_arrival: Callable[[], None] = _nothing
         self.incarnation = 0
         self.newest: Snapshot | None = None
@@ -266,7 +270,9 @@ class HubLink:
                 if self._must_share:
                     raise self._cannot_share(str(error)) from error
                 self._hub.leave.remote(incarnation, self._part, ())
-                near, self.why_apart = None, str(error)  # as if the hub were far away
+                near = None  # as if the hub were far away
+                message = f"{self._child} exchanges through the object store: {error}"
+                self._tell("messages", message)
                 continue
             if isinstance(self._staging, OnCpu):
                 self.desk = desk
@@ -384,6 +390,10 @@ class HubLink:
 
 def _nothing() -> None:
     """Nobody listens."""
+
+
+def _nobody_asks(kind: str, message: str) -> None:
+    """Nobody wants to know."""
 
 
 def _join(hub: Any, hello: tuple[Any, ...]) -> Any:

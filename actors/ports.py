@@ -94,7 +94,6 @@ class ControllerReporter:
     _sent_at: float = 0.0
     _sent_step: int = 0
     _rate: float = 0.0
-    _told_why: bool = False
 
     def report(self, values: Mapping[str, float], *, step: int) -> None:
         """Numbers of the user's own; sent at once, since the loop may end here."""
@@ -145,7 +144,6 @@ class ControllerReporter:
     def _bundle(self, now: float) -> tuple[WorkerStatus, list[Note]]:
         """Where the worker stands, and the notes since the last bundle."""
         notes, self._notes = self._notes, []
-        notes += self._why_apart(now)
         tie = self.session.tie if self.session else None
         if tie is None or self.session is None:
             return self._unborn, notes
@@ -154,13 +152,6 @@ class ControllerReporter:
             Note(at=now, source=self.worker, name="step_rate", step=tie.clock, value=self._rate)
         )
         return self._status(self.session, tie), notes
-
-    def _why_apart(self, now: float) -> list[Note]:
-        """Once: why it exchanges by messages with a hub of its node."""
-        why = "" if self._told_why else next((k.why_apart for k in self.links if k.why_apart), "")
-        self._told_why = self._told_why or bool(why)
-        message = f"{self.worker} exchanges through the object store: {why}"
-        return [Note(at=now, source=self.worker, name="messages", message=message)] if why else []
 
     def _measure_rate(self, clock: int, now: float) -> None:
         if clock > self._sent_step and now > self._sent_at:

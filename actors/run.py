@@ -28,7 +28,7 @@ from actors.worker import Program, Seat
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.display import Display, Progress
-from ray_easgd.errors import FolderLost, HubLost
+from ray_easgd.errors import EasgdError, FolderLost, HubLost
 from ray_easgd.resumption import Resumption
 from ray_easgd.run_folder import RunFolder
 from ray_easgd.sections import StopSection
@@ -68,14 +68,14 @@ class Run:
         self.sight, self.resumed = Sight(), resumed
         self._trained_before_s = resumed.trained_s if resumed else 0.0
         self._num_workers, self._trace = num_workers, trace
-        self._name = folder.name
-        self._metrics = RunMetrics(self._name, config, resumed)
+        self._metrics = RunMetrics(folder.name, config, resumed)
         self._beside: dict[str, Any] = {}
         self._phase = _STARTING
         self._observing: list[ObjectRef[Any]] | None = None
         self._training_since: float | None = None
         self._write_after = time.monotonic()
         self.trained_s = 0.0
+        self._is_still = False
         self.ledger_error: float | None = None
         self.chronicle = Chronicle(folder, display, began_at - folder.reached_s)
         self._keeper = Keeper(
@@ -102,7 +102,7 @@ class Run:
 
     def _start_actors(self) -> None:
         self.hubs = Hubs(
-            run=self._name,
+            run=self.folder.name,
             config=self.config,
             algorithm=self.algorithm,
             num_workers=self._num_workers,
@@ -112,7 +112,7 @@ class Run:
             traced=self._trace is not None,
         )
         self.controller = start_controller(
-            self._name,
+            self.folder.name,
             self.hubs.centers,
             total_samples=self.config.stop.samples,
             bounded=self.config.stop != StopSection(),
@@ -125,7 +125,7 @@ class Run:
         self._judge = None
         if self.program.task is not None:
             self._judge = Judge(
-                self._name,
+                self.folder.name,
                 self.program.task,
                 self.config,
                 lambda: self.hubs.centers,
@@ -155,7 +155,8 @@ class Run:
             if self.has_center and self.hubs.root.are_there:
                 self._keeper.look(self.hubs.centers)
         self._wind_down()
-        self.fleet.kill()  # nobody moves the center any more
+        self.fleet.kill()
+        self._is_still = True
         self._look()
         self.trained_s = self._since_first_step()
 
@@ -168,24 +169,29 @@ class Run:
         self.display.update(self._progress())
 
     def save(self) -> str | None:
-        """Write a checkpoint of the center; its path, or None where there is no center.
-
-        Raises Superseded, and FolderLost where it cannot be written.
-        """
+        """A last checkpoint's path, None where there is no center. Superseded, FolderLost."""
         self._keeper.check()
         try:
             self._look()
             if not self.has_center:
                 return None
-            if self._trace is not None:
-                self.hubs.end_traces(self._trace)
-            if self.config.exchange.ledger:
-                self.ledger_error = self.hubs.ledger_error()
-            return self._keeper.last(self.hubs.centers, self._beside)
+            path = self._keeper.last(self.hubs.centers, self._beside)
         except (HubLost, RayError):
             return None
         except OSError as error:
             raise FolderLost(self.folder.path, str(error)) from error
+        self._end_records()
+        return path
+
+    def _end_records(self) -> None:
+        """Trace and ledger, where they are kept and nobody moves the center any more."""
+        try:
+            if self._trace is not None:
+                self.hubs.end_traces(self._trace)
+            if self.config.exchange.ledger and self._is_still:
+                self.ledger_error = self.hubs.ledger_error()
+        except (EasgdError, RayError, OSError) as error:
+            self.chronicle.tell("warning", f"trace or ledger ended early: {error}")
 
     @property
     def has_center(self) -> bool:
@@ -231,7 +237,8 @@ class Run:
     def _see_to_the_fleet(self) -> None:
         """Who is missing, who is too many, and who sits on a machine that is about to go."""
         if self._training_s() > self._trained_before_s + _SPARES_AFTER_S:
-            self.fleet.spares = num_spares(self.config)
+            come_later = self.fleet.num_gpus and self.fleet.waits_for_room
+            self.fleet.spares = 0 if come_later else num_spares(self.config)
             if self.fleet.spares:
                 self.hubs.root.stand_by()
         wanted = self.sight.book.wanted

@@ -11,11 +11,10 @@ from typing import Any
 from actors.cluster import (
     choose_num_workers,
     connected,
-    gpus_per_worker,
-    num_spares,
     refuse_unknown_placement,
     with_default_tree,
 )
+from actors.merging import merged
 from actors.page import end_page
 from actors.ray_datasets import opened
 from actors.run import Run
@@ -27,6 +26,7 @@ from ray_easgd.errors import (
     BadConfig,
     BadStorage,
     Diverged,
+    EasgdError,
     FolderLost,
     LossBlewUp,
     Superseded,
@@ -99,7 +99,7 @@ class ElasticTrainer:
                 "Give a loop that reads it.",
             )
         self._datasets = dict(datasets or {})
-        self.config = _merged(config, scaling_config, run_config)
+        self.config = merged(config, scaling_config, run_config)
         if train_loop_per_worker is None:
             task = (task or Task()).filled(self.config)
             self.config = self.config.model_copy(update=task.names())
@@ -130,8 +130,6 @@ class ElasticTrainer:
             if config.fleet.bounds is None or algorithm.sequential:
                 config = updated(config, "fleet", workers=num_workers)
             config = with_default_tree(config, algorithm, num_workers)
-            gpus, spares = gpus_per_worker(config), num_spares(config)
-            config = updated(config, "fleet", gpus_per_worker=gpus, spares=spares)
             refuse_unknown_placement(config)
             doubt = None if force else check(self.config, num_workers)  # as the user set it
             self.program = replace(self.program, datasets=opened(self._datasets))
@@ -269,7 +267,7 @@ def _trace(
 
 def _carry_out(run: Run) -> Result:
     """Start, supervise, test, save; and end the actors whatever happens."""
-    error: TrainingFailedError | None = None
+    error: EasgdError | None = None
     interrupt: KeyboardInterrupt | SystemExit | None = None
     checkpoint: str | None = None
     try:
@@ -277,14 +275,14 @@ def _carry_out(run: Run) -> Result:
             run.start()
             run.supervise()
             run.test()
-        except TrainingFailedError as failure:
+        except EasgdError as failure:  # of a worker's too, which may have met bad data
             error = failure
         except (KeyboardInterrupt, SystemExit) as pressed:  # as Ray's drivers take SIGTERM
             interrupt = pressed
         try:
             checkpoint = run.save()
-        except TrainingFailedError as failure:
-            error = failure
+        except (Superseded, FolderLost) as failure:
+            error = _worse(run, error, failure)
     finally:
         try:
             end_page(run.folder.name)  # before the controller, whose own it is
@@ -295,28 +293,41 @@ def _carry_out(run: Run) -> Result:
     result = _finish(run, checkpoint, error, status=status)
     if interrupt is not None:
         raise interrupt
-    if result.error is not None:
+    if isinstance(result.error, TrainingFailedError):
         result.error.result = result
+    if result.error is not None:
         raise result.error
     return result
 
 
-def _finish(
-    run: Run, checkpoint: str | None, error: TrainingFailedError | None, *, status: str
-) -> Result:
+def _worse(run: Run, error: EasgdError | None, late: TrainingFailedError) -> EasgdError:
+    """What to raise of what ended a run and what went wrong as it was kept; both are told."""
+    run.display.event(str(late))
+    if error is None or isinstance(late, Superseded):
+        late.__cause__ = error
+        return late
+    return error
+
+
+def _finish(run: Run, checkpoint: str | None, error: EasgdError | None, *, status: str) -> Result:
     metrics = summarize(run)
     record = metrics | {
         "status": status,
         "checkpoint": checkpoint,
         "tree": [asdict(node) for node in run.sight.whole_tree(run.fleet.states)],
     }
-    if not isinstance(error, Superseded):  # the folder is another's
+    if isinstance(error, Superseded):  # the folder is another's
+        run.folder.forsake()
+    else:
         run.chronicle.write()
         try:
             run.folder.write_result(record | {"error": str(error) if error else None})
+        except OSError as failure:
+            error = _worse(run, error, FolderLost(run.folder.path, str(failure)))
+        try:
             write_report(run.folder)
         except OSError as failure:
-            error = error or FolderLost(run.folder.path, str(failure))
+            run.display.event(f"the report could not be written: {failure}")
     return Result(metrics=metrics, path=run.folder.path, checkpoint=checkpoint, error=error)
 
 
@@ -354,41 +365,6 @@ def summarize(run: Run) -> dict[str, Any]:
         }
         | ({} if run.ledger_error is None else {"ledger_error": run.ledger_error})
     )
-
-
-def _merged(config: Any, scaling: Any, run: Any) -> Config:
-    """One configuration out of ours and the two that Ray Train's users know."""
-    values = config.model_dump() if isinstance(config, Config) else dict(config or {})
-    if scaling is not None:
-        values["fleet"] = {**values.get("fleet", {}), **_fleet(scaling)}
-    if run is not None:
-        storage = getattr(run, "storage_path", None)
-        given = {"name": getattr(run, "name", None), "storage": storage}
-        kept = {k: v for k, v in given.items() if v is not None}
-        values["run"] = {**values.get("run", {}), **kept}
-    return Config.build(values)
-
-
-def _fleet(scaling: Any) -> dict[str, Any]:
-    """Our ``fleet`` keys from a ScalingConfig, ours or Ray Train's."""
-    workers = scaling.num_workers
-    each = dict(scaling.resources_per_worker or {})
-    fleet: dict[str, Any] = {
-        "workers": f"{workers[0]}..{workers[1]}" if isinstance(workers, tuple) else workers,
-    }
-    if scaling.use_gpu is not None:
-        fleet["gpus_per_worker"] = 1.0 if scaling.use_gpu else 0.0
-    for ours, theirs in (("gpus_per_worker", "GPU"), ("cpus_per_worker", "CPU")):
-        if theirs in each:
-            fleet[ours] = each.pop(theirs)
-    for name, amount in each.items():
-        raise BadConfig(
-            f"scaling_config.resources_per_worker.{name}",
-            amount,
-            "only CPU and GPU are known",
-            "Leave it away.",
-        )
-    return fleet
 
 
 def updated(config: Config, section: str, **values: Any) -> Config:

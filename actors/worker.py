@@ -22,7 +22,7 @@ from actors.asking import find_in
 from actors.glance import glance, place_of
 from actors.journaled import journaled, open_journal
 from actors.lifecycle import Named, actor_name, as_actor
-from actors.links import HubLink, open_link
+from actors.links import HubLink, Tell, open_link
 from actors.placement import placed
 from actors.ports import ControllerReporter, LeaseFeed
 from actors.posts import Hub, Sitting, center_name
@@ -149,7 +149,9 @@ class Worker(Named):
         hubs, hub = self._hubs(seat)
         reporter.hub = hub.name if hub else ""
         journal = reporter.journal = open_journal(seat.config, seat.name)
-        links = self._links = reporter.links = open_links(seat, device, hubs, journal)
+        links = self._links = reporter.links = open_links(
+            seat, device, hubs, journal, tell=reporter.event
+        )
         leases = self._leases = LeaseFeed(seat.controller, seat.sitting)
         options = _options(seat)
         session = Session(
@@ -249,7 +251,11 @@ class Worker(Named):
 
 
 def open_links(
-    seat: Seat, device: torch.device, hubs: tuple[Hub, ...], journal: Journal | None = None
+    seat: Seat,
+    device: torch.device,
+    hubs: tuple[Hub, ...],
+    journal: Journal | None = None,
+    tell: Tell | None = None,
 ) -> list[HubLink]:
     """An edge for each slice of the vector, shard by shard.
 
@@ -269,6 +275,7 @@ def open_links(
             device=device,
             hub_name=hub.name,
             find=find_in(seat.controller, hub.name, hub.life),
+            tell=tell,
             kind=journaled(journal, seat.config.seed),
         )
         for hub in hubs

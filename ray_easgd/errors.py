@@ -13,7 +13,7 @@
         ├── FleetLost             replacements end as those before them did: a crash loop
         ├── HubLost               the center's process is gone
         ├── Superseded            another driver has taken over the run
-        ├── FolderLost            what was trained could not be kept in the run's folder
+        ├── FolderLost            the end of a run could not be kept in its folder
         ├── LossBlewUp            the training loss rose far above where it started
         └── Diverged              a worker met non-finite numbers again and again
 
@@ -144,9 +144,9 @@ class FolderLost(TrainingFailedError):
 
     def __str__(self) -> str:
         return (
-            f"the run is over, but {self.path} cannot be written to ({self.cause}): what was "
-            "trained since its newest checkpoint is not kept. Make room there, or make it "
-            "writable; the same command then goes on from that checkpoint."
+            f"{self.path} cannot be written to ({self.cause}): the end of the run is not kept "
+            "there. Make room, or make it writable; the same command then goes on from its newest "
+            "checkpoint."
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ray_easgd.errors import TrainingFailedError
+from ray_easgd.errors import EasgdError
 
 if TYPE_CHECKING:
     import pandas  # pyright: ignore[reportMissingImports]  # the caller's own, if installed
@@ -24,7 +24,7 @@ class Result:
     metrics: Mapping[str, Any]
     path: str
     checkpoint: str | None
-    error: TrainingFailedError | None = None
+    error: EasgdError | None = None
 
     @property
     def metrics_dataframe(self) -> pandas.DataFrame:

@@ -17,6 +17,7 @@ import io
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -133,7 +134,10 @@ class RunFolder:
             return
         self.place.write(f"{METRICS}/part-{self._next_part:05d}.parquet", _to_parquet(metrics))
         self._next_part += 1
-        self._tensorboard().write(metrics, self._wall_clock(metrics[-1].time_s))
+        try:
+            self._tensorboard().write(metrics, self._wall_clock(metrics[-1].time_s))
+        except OSError:  # its writer is done for; the numbers themselves are kept
+            self._curves = None
 
     def write_events(self, events: Sequence[Event]) -> None:
         """Add events, each with the wall time (UTC) at which it happened."""
@@ -185,11 +189,19 @@ class RunFolder:
         return strict_json.loads(text) if text else None
 
     def close(self) -> None:
-        """Finish the TensorBoard files. Writing again afterwards starts another one."""
-        if self._curves is not None:
-            self._curves.close()
-            self.place.publish(TENSORBOARD, self._curves.folder)
-            self._curves = None
+        """Finish the TensorBoard files. Writing again afterwards starts another one.
+
+        Where they cannot be written they are left away: the numbers stand in the metrics.
+        """
+        curves, self._curves = self._curves, None
+        if curves is not None:
+            with suppress(OSError):
+                curves.close()
+                self.place.publish(TENSORBOARD, curves.folder)
+
+    def forsake(self) -> None:
+        """Another driver writes here now: what is not written yet is left away."""
+        self._curves = None
 
     def __enter__(self) -> Self:
         return self

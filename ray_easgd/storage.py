@@ -110,9 +110,15 @@ class LocalPlace:
         unfinished.replace(final)
 
     def append(self, name: str, data: bytes) -> None:
-        with (self._root / name).open("a+b") as file:
+        with (self._root / name).open("a+b", buffering=0) as file:
             _drop_unfinished_line(file)
-            file.write(data)
+            end, rest = file.seek(0, os.SEEK_END), memoryview(data)
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError:
+                file.truncate(end)  # or what is written again later would stand there twice
+                raise
 
     def claim(self, name: str) -> None:
         (self._root / name).open("xb").close()

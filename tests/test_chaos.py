@@ -92,6 +92,16 @@ def test_a_center_without_a_rule_is_found_out(
         ("algorithm", {"name": "easgd_sync"}, "algorithm.name"),
         ("exchange", {"format": "int8"}, "exchange.format"),
         ("center", {"shards": 2}, "center.shards"),
+        (
+            "topology",
+            {
+                "levels": [
+                    {"fan_out": 2, "period": 4},
+                    {"fan_out": 2, "period": 1, "format": "int8"},
+                ]
+            },
+            "topology.levels.1.format",
+        ),
     ],
 )
 def test_what_the_audit_cannot_follow_is_refused(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,18 +29,37 @@ def test_an_entry_is_built_once() -> None:
     assert cache.entry("key", lambda _: pytest.fail("built again")) == first
 
 
-def test_two_writers_who_race_leave_one_whole_entry(root: Path) -> None:
-    both_are_writing = threading.Barrier(2)
+def entries(root: Path) -> list[str]:
+    return [path.name for path in root.iterdir() if path.suffix != ".lock"]
+
+
+def test_of_those_who_want_an_entry_at_once_one_builds_it(root: Path) -> None:
+    built: list[Path] = []
 
     def build(folder: Path) -> None:
         write(folder)
-        both_are_writing.wait(timeout=60)
+        built.append(folder)
 
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: cache.entry("key", build), range(2))
-    assert first == second
-    assert [p.name for p in root.iterdir()] == [first.name]  # the loser's copy is gone
-    assert (first / "it").read_text() == "whole"
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: cache.entry("key", build), range(8)))
+    assert len(built) == 1
+    assert set(found) == {root / entries(root)[0]}
+    assert (found[0] / "it").read_text() == "whole"
+
+
+def test_nobody_waits_for_a_builder_that_was_killed(root: Path) -> None:
+    stuck = """
+import sys, time
+from ray_easgd.data import cache
+cache.entry("key", lambda folder: print("building", flush=True) or time.sleep(3600))
+"""
+    with subprocess.Popen([sys.executable, "-c", stuck], stdout=subprocess.PIPE) as builder:
+        assert builder.stdout is not None
+        builder.stdout.readline()
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(cache.entry, "key", write)
+            builder.kill()
+            assert (waiting.result() / "it").read_text() == "whole"
 
 
 def test_a_writer_that_fails_leaves_nothing(root: Path) -> None:
@@ -49,7 +69,7 @@ def test_a_writer_that_fails_leaves_nothing(root: Path) -> None:
 
     with pytest.raises(BadData, match="half way"):
         cache.entry("key", build)
-    assert list(root.iterdir()) == []
+    assert entries(root) == []
 
 
 def test_a_half_written_entry_of_a_killed_writer_is_not_used() -> None:

@@ -55,6 +55,18 @@ def test_it_is_copied_once_and_again_only_where_it_has_changed(
     assert after.shape[1:] == (3, 8, 8) != before.shape[1:]
 
 
+def test_a_copy_does_while_the_bucket_does_not_answer(
+    store: Store, cache: Path, tmp_path: Path
+) -> None:
+    """A worker that is replaced meanwhile goes on."""
+    png_folder(tmp_path / "it", 6, 5, 3)
+    upload(store, tmp_path / "it")
+    before, _ = open_data(URI, seed=0).test.batch(ALL_TEST)
+    store.key = "another"  # nobody is let in any more
+    after, _ = open_data(URI, seed=0).test.batch(ALL_TEST)
+    assert torch.equal(before, after)
+
+
 def test_text_in_a_bucket_is_text(store: Store, cache: Path) -> None:
     store.objects["bucket/words/input.txt"] = b"to be or not to be, " * 200
     assert open_data("s3://bucket/words", seed=0).spec.kind == "text"

@@ -17,7 +17,6 @@ from actors.controller import Controller, start_controller
 from actors.hub_slice import HubSlice
 from actors.lifecycle import end_process
 from actors.links import HubLink, open_link
-from actors.ports import ControllerReporter
 from actors.worker import Program, Seat, start_worker
 from ray_easgd import ElasticTrainer, session
 from ray_easgd.algorithms import METHODS
@@ -264,17 +263,12 @@ def test_a_child_that_cannot_open_its_hubs_memory_takes_messages_and_says_why(
 
     begin(pool, "easgd")
     monkeypatch.setattr(Segment, "open", refuse)
-    link = open_link(pool.center, "contained")
+    said: list[str] = []
+    link = open_link(pool.center, "contained", tell=lambda kind, message: said.append(message))
     life, _ = link.join(torch.randn(100), (Slot("w", (100,), 0, 100),))
     assert not link.in_memory
     assert life in ray.get(pool.center.status.remote()).children
-    nobody: Any = None
-    reporter = ControllerReporter(nobody, "contained", 1, "cpu", links=(link,))
-    _, notes = reporter._bundle(0.0)
-    assert [note.name for note in notes] == ["messages"]
-    assert "contained exchanges through the object store" in notes[0].message
-    assert "not in this container" in notes[0].message
-    assert reporter._bundle(0.0)[1] == [], "once"
+    assert said == ["contained exchanges through the object store: not in this container"]
     link.leave()
     link.close()
 

@@ -161,7 +161,7 @@ def test_weights_that_cannot_be_kept_are_an_error_and_the_numbers_are_not_lost(
         runs.folder.place.write("checkpoints", b"a file where the folder should be")
 
     monkeypatch.setattr("actors.run.Run.start", _after(obstruct, "start"))
-    with pytest.raises(FolderLost, match="what was trained since its newest checkpoint") as ended:
+    with pytest.raises(FolderLost, match="the end of the run is not kept") as ended:
         runs.fit(run={"checkpoint_s": 0})
     assert ended.value.result is not None
     assert ended.value.result.metrics["samples"] >= SAMPLES
@@ -225,7 +225,7 @@ def test_a_script_that_is_asked_to_end_keeps_its_center(tmp_path: Path) -> None:
     record = folder.read_result()
     assert record is not None, rest
     assert record["status"] == "interrupted"
-    assert read_checkpoint(record["checkpoint"]).manifest["samples"] == record["samples"] > 0
+    assert read_checkpoint(record["checkpoint"]).manifest["samples"] >= record["samples"] > 0
 
 
 @pytest.mark.slow

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ray_easgd import environment
@@ -29,24 +31,47 @@ def digest(facts: object) -> str:
 def entry(key: str, build: Callable[[Path], None]) -> Path:
     """The folder of ``key``, filled by ``build(folder)`` if nobody has done so yet.
 
-    It is filled under another name and renamed, so a reader sees all of it or nothing; of two
-    processes that build it at once the first to finish wins and the other drops its copy.
+    It is filled under another name and renamed, so a reader sees all of it or nothing. One process
+    of a machine fills it and the others wait for it, or for its end.
     """
     final = environment.cache_root() / f"{key}-v{FORMAT}"
     if final.is_dir():
         return final
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=final.parent))
-        try:
-            build(aside)
-            _publish(aside, final)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        with _alone(final.with_name(f".{key}.lock")):
+            _fill(final, key, build)
     except OSError as error:
         remedy = "Set RAY_EASGD_CACHE to a folder that can be written and has room."
         raise BadData("RAY_EASGD_CACHE", str(final.parent), str(error), remedy) from error
     return final
+
+
+def newest(pattern: str) -> Path | None:
+    """The entry that was made last, of those whose key the pattern matches."""
+    found = environment.cache_root().glob(f"{pattern}-v{FORMAT}")
+    return max(found, key=lambda folder: folder.stat().st_mtime, default=None)
+
+
+def _fill(final: Path, key: str, build: Callable[[Path], None]) -> None:
+    if final.is_dir():
+        return  # by who was here first
+    aside = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=final.parent))
+    try:
+        build(aside)
+        _publish(aside, final)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Nobody else at a time. The system lets go of it where its holder is killed; where a file
+    system has no locks, each builds a copy."""
+    with lock.open("w") as file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _publish(aside: Path, final: Path) -> None:

@@ -24,22 +24,35 @@ _AT_A_TIME = 8 << 20  # bytes
 def fetched(uri: str) -> Path:
     """A folder on this machine with those of ``FILES`` that lie at ``uri``.
 
-    Copied again where they have changed. BadData where they cannot be had.
+    Copied again where they have changed; the newest copy, where the place does not answer.
+    BadData where there is none.
     """
-    from pyarrow.fs import FileSelector, FileSystem, LocalFileSystem
+    from pyarrow.fs import FileSystem, LocalFileSystem
 
     filesystem, root = _asked(uri, lambda: FileSystem.from_uri(uri))
     if isinstance(filesystem, LocalFileSystem):
         return Path(root)
+    name = f"{root.rstrip('/').rpartition('/')[2]}-{cache.digest(uri)}"
+    try:
+        files = _listed(uri, filesystem, root)
+    except BadData:
+        if (copy := cache.newest(f"{name}-*-files")) is not None:
+            return copy
+        raise
+    facts = sorted((name, info.size, info.mtime_ns) for name, info in files.items())
+    key = f"{name}-{cache.digest(facts)}-files"
+    return cache.entry(key, partial(_copy, uri, filesystem, files))
+
+
+def _listed(uri: str, filesystem: FileSystem, root: str) -> dict[str, FileInfo]:
+    from pyarrow.fs import FileSelector
+
     listed = _asked(uri, lambda: filesystem.get_file_info(FileSelector(root)))
     files = {info.base_name: info for info in listed if info.base_name in FILES}
     if not files:
         problem = f"none of {', '.join(FILES)} is there"
         raise BadData("data", uri, problem, "Give the folder that holds them.")
-    facts = sorted((name, info.size, info.mtime_ns) for name, info in files.items())
-    name = root.rstrip("/").rpartition("/")[2]
-    key = f"{name}-{cache.digest((uri, facts))}-files"
-    return cache.entry(key, partial(_copy, uri, filesystem, files))
+    return files
 
 
 def _copy(uri: str, filesystem: FileSystem, files: Mapping[str, FileInfo], folder: Path) -> None:

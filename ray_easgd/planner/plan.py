@@ -185,17 +185,21 @@ def _why_lr(config: Config, setting: Setting) -> list[str]:
 def _bytes_per_sample(config: Config, setting: Setting, period: int) -> float:
     """Moved by exchanges, both directions; of a tree also what hubs exchange above.
 
-    What workers exchange with a hub of their node is float32, whatever the format.
+    What is exchanged in memory is float32, whatever the format.
     """
     levels, n = config.topology.levels, setting.num_parameters
-    in_memory = setting.nodes == 1 or bool(levels[1:])
-    is_plain = in_memory and config.exchange.transport != "object_store"
-    lowest = levels[-1].format if levels else None
-    whole = exchanged_bytes(n, "float32" if is_plain else lowest or setting.format)
+    can_share = algorithm_of(config).in_place and config.exchange.transport != "object_store"
+
+    def exchanged(level: LevelSection | None, *, on_a_node: bool) -> float:
+        form = (level.format if level else None) or setting.format
+        return exchanged_bytes(n, "float32" if on_a_node and can_share else form)
+
+    alone = setting.nodes == 1
+    whole = exchanged(levels[-1] if levels else None, on_a_node=alone or bool(levels[1:]))
     share = 1.0
     for level in reversed(levels[:-1]):
         share /= level.up or 1
-        whole += share * exchanged_bytes(n, level.format or setting.format)
+        whole += share * exchanged(level, on_a_node=alone)
     return whole / (period * config.batch_size)
 
 
