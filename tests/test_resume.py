@@ -168,6 +168,7 @@ def test_weights_that_cannot_be_kept_are_an_error_and_the_numbers_are_not_lost(
     record = runs.folder.read_result()
     assert record is not None
     assert record["status"] == "failed"
+    monkeypatch.undo()
     (Path(runs.folder.path) / "checkpoints").unlink()
     assert runs.fit().checkpoint is not None, "the same command, once there is room"
 
