@@ -162,8 +162,9 @@ def _keys_within(path: list[str]) -> list[str]:
             model = fields[part].annotation if part in fields else None
             continue
         model = next((m for m in get_args(model) if hasattr(m, "model_fields")), None)
-    is_entry = bool(path) and path[-1].isdigit() and model is not None
-    return list(model.model_fields) if is_entry else []
+    if model is None or not path or not path[-1].isdigit():
+        return []
+    return list(model.model_fields)
 
 
 def _meaning(path: list[str]) -> str:

@@ -382,8 +382,9 @@ def test_a_worker_that_is_asked_to_end_says_goodbye_and_is_replaced(
     assert "goes on with what worker-0 left" in inherited["message"]
 
 
+@pytest.mark.parametrize("gpus", [0.0, 0.5])  # which Ray only believes in; a spare holds its own
 def test_a_warm_spare_takes_a_lost_workers_seat_and_a_lost_spare_is_replaced(
-    storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch, gpus: float
 ) -> None:
     monkeypatch.setattr("actors.run._SPARES_AFTER_S", 0.0)
     pids: list[int] = []
@@ -409,7 +410,7 @@ def test_a_warm_spare_takes_a_lost_workers_seat_and_a_lost_spare_is_replaced(
         (there_is("r:spare-0"), kill_the_spare),
         (there_is("r:spare-1"), kill_a_worker),
         told("is lost"),
-        fleet={"spares": 1},
+        fleet={"spares": 1, "gpus_per_worker": gpus},
     )
     assert all_was_seen(result)
     assert len(events(result, "worker_lost")) == 1
