@@ -251,6 +251,7 @@ class Trial:
                 first.setdefault(entry.who, entry.at)
             if len(first) == self._order.num_workers:
                 self._stepped_at = max(first.values())
+                self._measure_at = 0.0  # a short trial may be over before it is due
         return self._stepped_at
 
     def _is_over(self) -> bool:
