@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,19 +48,35 @@ def test_of_those_who_want_an_entry_at_once_one_builds_it(root: Path) -> None:
     assert (found[0] / "it").read_text() == "whole"
 
 
-def test_nobody_waits_for_a_builder_that_was_killed(root: Path) -> None:
-    stuck = """
+STUCK = """
 import sys, time
 from ray_easgd.data import cache
 cache.entry("key", lambda folder: print("building", flush=True) or time.sleep(3600))
 """
-    with subprocess.Popen([sys.executable, "-c", stuck], stdout=subprocess.PIPE) as builder:
-        assert builder.stdout is not None
-        builder.stdout.readline()
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(cache.entry, "key", write)
-            builder.kill()
-            assert (waiting.result() / "it").read_text() == "whole"
+
+
+@pytest.fixture
+def builder() -> Iterator[subprocess.Popen[bytes]]:
+    """It has begun, and does not come to an end."""
+    command = [sys.executable, "-c", STUCK]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_nobody_waits_for_a_builder_that_was_killed(builder: subprocess.Popen[bytes]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(cache.entry, "key", write)
+        builder.kill()
+        assert (waiting.result() / "it").read_text() == "whole"
+
+
+@pytest.mark.usefixtures("builder")
+def test_nobody_waits_for_ever_for_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "PATIENCE_S", 0.0)
+    assert (cache.entry("key", write) / "it").read_text() == "whole"
 
 
 def test_a_writer_that_fails_leaves_nothing(root: Path) -> None:

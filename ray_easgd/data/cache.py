@@ -9,12 +9,15 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 
 from ray_easgd import environment
 from ray_easgd.errors import BadData
 
 FORMAT = 1
 """Raise it when what an entry holds changes, and every old entry is ignored."""
+PATIENCE_S = 600.0
+"""How long another process may take to fill an entry until a copy of one's own is made."""
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
@@ -32,7 +35,7 @@ def entry(key: str, build: Callable[[Path], None]) -> Path:
     """The folder of ``key``, filled by ``build(folder)`` if nobody has done so yet.
 
     It is filled under another name and renamed, so a reader sees all of it or nothing. One process
-    of a machine fills it and the others wait for it, or for its end.
+    of a machine fills it, and the others wait for that, for its end, or ``PATIENCE_S``.
     """
     final = environment.cache_root() / f"{key}-v{FORMAT}"
     if final.is_dir():
@@ -66,12 +69,21 @@ def _fill(final: Path, key: str, build: Callable[[Path], None]) -> None:
 
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
-    """Nobody else at a time. The system lets go of it where its holder is killed; where a file
-    system has no locks, each builds a copy."""
+    """Nobody else at a time, if all goes well. The system lets go of it where its holder is killed.
+
+    Who waits in vain, because the holder hangs or is stopped, goes on as if it were alone: then two
+    copies are made, and the first to be whole is taken.
+    """
     with lock.open("w") as file:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = Thread(target=_hold, args=(file.fileno(),), daemon=True)
+        waiting.start()
+        waiting.join(PATIENCE_S)
         yield
+
+
+def _hold(lock: int) -> None:
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def _publish(aside: Path, final: Path) -> None:
