@@ -81,9 +81,12 @@ def test_all_go_on_from_the_newest_snapshot_where_one_is_lost(tmp_path: Path) ->
 
 
 def test_the_others_train_on_where_one_is_started_again(tmp_path: Path) -> None:
-    outcome = outcome_of(tmp_path, LAST, on_loss="one")
+    outcome = outcome_of(tmp_path, LAST, on_loss="one", also=True)
     assert lives(outcome) == {"worker-0": 1, "worker-1": 2}
     assert outcome.order.resume is None
+    children = [entry.values["pid"] for entry in outcome.entries["child"]]
+    assert len(children) == 3
+    assert not list(filter(is_alive, children)), "of the one who was killed neither"
 
 
 @pytest.mark.parametrize("on_growth", ["all", "more"])

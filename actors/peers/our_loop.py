@@ -22,7 +22,7 @@ class Elastic(Tie):
     """Its weights are the worker's own; those that count are the center's."""
 
     def __init__(self, model: nn.Module, step: LocalStep) -> None:
-        super().__init__(model)
+        super().__init__(model, step)
         self._elastic, self._step = session.elastic(model, step), step
 
     def before_step(self) -> None:
@@ -44,7 +44,6 @@ def train_loop(config: dict[str, Any]) -> None:
         train(
             session.data(task.data.train, batch_size=work.batch_size, epochs=_EPOCHS),
             model=model,
-            optimizer=step,
             loss_of=task.loss,
             tie=Elastic(model, step),
             record=record,

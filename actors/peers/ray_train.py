@@ -33,9 +33,10 @@ _STATE = "state.pt"
 class Reporting(Tie):
     """Its report waits for all ranks, so all report at the same steps."""
 
-    def __init__(self, wrapped: nn.Module, model: nn.Module, record: Record, every: int) -> None:
-        super().__init__(wrapped)
-        self._model, self._record, self._every = model, record, every
+    def __init__(self, wrapped: nn.Module, model: nn.Module, order: Order, record: Record) -> None:
+        super().__init__(wrapped, make_sgd(order, model))
+        self._model, self._record = model, record
+        self._every = order.options["report_every"] if order.checkpoints else 0
         self._train, self._clock = import_module("ray.train"), record.clock
 
     def after_step(self, loss: Tensor) -> bool:
@@ -67,15 +68,12 @@ def train_loop(config: dict[str, Any]) -> None:
             state = torch.load(Path(folder, _STATE), weights_only=False)
         vector_to_parameters(torch.from_numpy(state["vector"]), model.parameters())
         record.clock = state["clock"]
-    optimizer = make_sgd(order, model)
     wrapped = import_module("ray.train.torch").prepare_model(model)
-    every = order.options["report_every"] if order.checkpoints else 0
     train(
         work.batches(task.data.train, rank, order.num_workers, begin=record.clock),
         model=model,
-        optimizer=optimizer,
         loss_of=task.loss,
-        tie=Reporting(wrapped, model, record, every),
+        tie=Reporting(wrapped, model, order, record),
         record=record,
         pause_s=work.pause_s(rank),
     )

@@ -9,4 +9,4 @@ from __future__ import annotations
 from ray_easgd.peers.loop import Tie, arguments, run
 
 if __name__ == "__main__":
-    run(*arguments(), lambda model, optimizer: Tie(model))
+    run(*arguments(), Tie)

@@ -25,8 +25,8 @@ from ray_easgd.peers.workload import Order
 class Averaged(Tie):
     """Settled once everybody holds the mean of all."""
 
-    def __init__(self, model: nn.Module, order: Order) -> None:
-        super().__init__(model)
+    def __init__(self, model: nn.Module, optimizer: torch.optim.SGD, order: Order) -> None:
+        super().__init__(model, optimizer)
         self._averager: Any
         self._period, self._clock = order.workload.period, order.resume_step
         if groups := order.options.get("groups"):
@@ -47,7 +47,7 @@ def main() -> None:
     join(order, rank)
 
     def tie_to(model: nn.Module, optimizer: torch.optim.SGD) -> Tie:
-        return Averaged(model, order)
+        return Averaged(model, optimizer, order)
 
     run(order, rank, tie_to)
     dist.barrier()

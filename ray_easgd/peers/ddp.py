@@ -27,7 +27,7 @@ def join(order: Order, rank: int) -> None:
 def main() -> None:
     order, rank = arguments()
     join(order, rank)
-    run(order, rank, lambda model, optimizer: Tie(DistributedDataParallel(model)))
+    run(order, rank, lambda model, optimizer: Tie(DistributedDataParallel(model), optimizer))
     dist.destroy_process_group()
 
 

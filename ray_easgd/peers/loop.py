@@ -27,11 +27,11 @@ class Optimizer(Protocol):
 class Tie:
     """What a peer adds to plain training; this one nothing.
 
-    ``model`` is what batches go through.
+    ``model`` is what batches go through, ``optimizer`` what takes the step.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
+        self.model, self.optimizer = model, optimizer
 
     def before_step(self) -> None:
         """Ahead of the forward pass."""
@@ -45,7 +45,6 @@ def train(
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
     model: nn.Module,
-    optimizer: Optimizer,
     loss_of: Loss,
     tie: Tie,
     record: Record,
@@ -58,9 +57,9 @@ def train(
             time.sleep(pause_s)  # what a slower machine would take longer
         tie.before_step()
         loss = loss_of(tie.model(inputs), targets)
-        optimizer.zero_grad()
+        tie.optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
+        tie.optimizer.step()
         is_settled = tie.after_step(loss)
         record.stepped(len(inputs))
         if is_settled and record.is_due():
@@ -93,15 +92,13 @@ def run(
     """One worker of a peer whose processes are started one by one."""
     work, task = order.workload, order.workload.open()
     model = begin(order, task)
-    optimizer = make_sgd(order, model)
     record = Record(order, rank)
-    tie = tie_to(model, optimizer)
+    tie = tie_to(model, make_sgd(order, model))
     train(
         work.batches(
             task.data.train, rank, num_workers or order.num_workers, begin=order.resume_step
         ),
         model=model,
-        optimizer=optimizer,
         loss_of=task.loss,
         tie=tie,
         record=record,

@@ -26,7 +26,7 @@ class Replicated(Tie):
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.SGD, order: Order, rank: int
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, optimizer)
         here = order.address(rank)
         if order.hosts:  # its checkpoints' address is made of the machine's name, and of no option
             socket.gethostname = lambda: here

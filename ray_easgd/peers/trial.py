@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -31,7 +29,7 @@ _DRIVER = "driver"
 
 @dataclass(frozen=True, kw_only=True)
 class Strike:
-    """Somebody is killed without warning, ``at_s`` after all have stepped.
+    """Somebody is killed without warning, ``at_s`` after all have stepped, with all below it.
 
     A worker is the ``rank``-th, counted from the last.
     """
@@ -268,8 +266,7 @@ class Trial:
         rank = self._order.num_workers - 1 - strike.rank
         who = f"worker-{rank}" if strike.whom == "worker" else self._contender.coordinator
         self._struck.append(Struck(at=time.time(), who=who))
-        with suppress(ProcessLookupError):  # it may not be back from the last one
-            os.kill(self._pid_of(who), signal.SIGKILL)
+        end_family(self._pid_of(who))  # it may not be back from the last one
 
     def _grow_if_due(self) -> None:
         since, growth = self._all_stepped_at(), self._plan.growth
