@@ -193,7 +193,7 @@ def peers(
     as_json: bool,
     **options: Any,
 ) -> Ended:
-    """What a user would take instead, on the same work: torch, Ray Train, torchft, and ours.
+    """What a user would take instead, on the same work: torch, Ray Train, torchft, hivemind, ours.
 
     Each contender is a program of its own with one thread a worker. Its weights are kept as it
     trains and tested when it is over. What it needs beside our packages is installed into the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,6 +101,18 @@ def test_a_half_written_entry_of_a_killed_writer_is_not_used() -> None:
     built = cache.entry("key", write)
     assert built != aside[0]
     assert (built / "it").exists()
+
+
+@pytest.mark.parametrize(("age_s", "is_left"), [(2 * 86_400, False), (3_600, True)])
+def test_what_a_killed_writer_left_is_removed_a_day_later(
+    root: Path, builder: subprocess.Popen[bytes], age_s: float, *, is_left: bool
+) -> None:
+    builder.kill()
+    builder.wait()
+    (left,) = root.glob(".key-*/")
+    os.utime(left, (left.stat().st_mtime - age_s,) * 2)
+    cache.entry("other", write)
+    assert left.is_dir() == is_left
 
 
 def test_a_cache_that_cannot_be_written_is_refused(root: Path) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ FORMAT = 1
 """Raise it when what an entry holds changes, and every old entry is ignored."""
 PATIENCE_S = 600.0
 """How long another process may take to fill an entry until a copy of one's own is made."""
+_LEFT_S = 86_400.0
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
@@ -59,12 +61,24 @@ def newest(pattern: str) -> Path | None:
 def _fill(final: Path, key: str, build: Callable[[Path], None]) -> None:
     if final.is_dir():
         return  # by who was here first
+    _sweep(final.parent)
     aside = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=final.parent))
     try:
         build(aside)
         _publish(aside, final)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sweep(root: Path) -> None:
+    """Remove what a process that was killed while it filled an entry has left, a day ago or more.
+
+    Younger ones may be somebody's work, here or on another machine that shares the cache.
+    """
+    for left in root.glob(".*-*/"):
+        with suppress(OSError):  # another sweeps too
+            if time.time() - left.stat().st_mtime > _LEFT_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager
