@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from actors.peers.our_loop import _local_step
-from actors.peers.ours import config_of
+from actors.peers.ours import center_of, config_of
 from ray_easgd.errors import Unavailable
 from ray_easgd.journal import Entry
 from ray_easgd.peers.contenders import CONTENDERS, NAMES, Contender
@@ -281,3 +281,27 @@ def test_who_cannot_be_installed_is_unavailable_and_says_why(
     monkeypatch.setattr("shutil.which", lambda tool: None)
     with pytest.raises(Unavailable, match="there is no uv"):
         python_of("torchft", lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("actors", "center"),
+    [
+        ({}, None),
+        ({"ours:center": ("ALIVE", 1), "ours:worker-0": ("ALIVE", 5)}, 1),
+        ({"ours:center.2": ("ALIVE", 2), "ours:center": ("ALIVE", 1)}, 1),
+        (
+            {
+                "ours:center": ("DEAD", 1),
+                "ours:center.3": ("ALIVE", 3),
+                "ours:center.2": ("ALIVE", 2),
+            },
+            2,
+        ),
+        ({"ours:center-1": ("ALIVE", 4), "ours:center": ("DEAD", 1)}, None),
+    ],
+)
+def test_who_stands_by_is_not_taken_for_the_center(
+    actors: dict[str, tuple[str, int]], center: int | None
+) -> None:
+    rows = [{"Name": name, "State": state, "Pid": pid} for name, (state, pid) in actors.items()]
+    assert center_of(rows) == center

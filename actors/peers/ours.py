@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import NoReturn
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
 
 from actors.ahead import ahead
 from actors.embedded import OUR_CLUSTERS
@@ -39,14 +40,24 @@ class Watch(Silence):
             self._has_grown = True
         from ray._private.state import actors as actor_table  # the one that tells process ids
 
-        for row in actor_table().values():
-            is_center = row["Name"].startswith(f"{RUN}:center") and row["State"] == "ALIVE"
-            if is_center and row["Pid"] != self._known:
-                self._known = row["Pid"]
-                Journal(self._folder, "coordinator").write("coordinator", pid=self._known)
+        pid = center_of(actor_table().values())
+        if pid is not None and pid != self._known:
+            self._known = pid
+            Journal(self._folder, "coordinator").write("coordinator", pid=pid)
 
     def event(self, text: str) -> None:
         sys.stderr.write(f"{text}\n")
+
+
+def center_of(rows: Iterable[Mapping[str, Any]]) -> int | None:
+    """The process that is the center, of Ray's table of actors: the one that stands by for it has
+    a later life."""
+    lives = {}
+    for row in rows:
+        who, _, life = row["Name"].removeprefix(f"{RUN}:").partition(".")
+        if who == "center" and row["State"] == "ALIVE":
+            lives[int(life or 1)] = int(row["Pid"])
+    return lives[min(lives)] if lives else None
 
 
 def main() -> None:
