@@ -110,7 +110,8 @@ def test_what_a_killed_writer_left_is_removed_a_day_later(
     builder.kill()
     builder.wait()
     (left,) = root.glob(".key-*/")
-    os.utime(left, (left.stat().st_mtime - age_s,) * 2)
+    then = left.stat().st_mtime - age_s
+    os.utime(left, (then, then))
     cache.entry("other", write)
     assert left.is_dir() == is_left
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ray_easgd.errors import Unavailable
 from ray_easgd.journal import Entry
 from ray_easgd.peers.contenders import CONTENDERS, NAMES, Contender
 from ray_easgd.peers.environments import python_of
+from ray_easgd.peers.hivemind_peer import others, tell
 from ray_easgd.peers.page import write_page
 from ray_easgd.peers.rows import Score, empty_row, medians, row_of
 from ray_easgd.peers.scenes import losses, paced, scene_of
@@ -305,3 +307,17 @@ def test_who_stands_by_is_not_taken_for_the_center(
 ) -> None:
     rows = [{"Name": name, "State": state, "Pid": pid} for name, (state, pid) in actors.items()]
     assert center_of(rows) == center
+
+
+def test_a_peer_of_hivemind_meets_those_who_are_there_and_never_its_own_last_life(
+    tmp_path: Path,
+) -> None:
+    first = Order(workload=Workload(), folder=str(tmp_path), began_at=BEGAN, port=0)
+    assert others(first, 0) is None, "somebody has to begin"
+    tell(first, 0, ["zero"])
+    assert others(first, 1) == ["zero"]
+    tell(first, 1, ["one"])
+    again = replace(first, lives=2)
+    assert others(again, 0) == ["one"]
+    assert others(again, 1) == ["zero"]
+    assert sorted(others(again, 2) or ()) == ["one", "zero"]

@@ -31,11 +31,11 @@ class Peer(Tie):
     ) -> None:
         hivemind, work = import_module("hivemind"), order.workload
         dht = hivemind.DHT(
-            initial_peers=_others(order, rank),
+            initial_peers=others(order, rank),
             host_maddrs=[f"/ip4/{order.address(rank)}/tcp/0"],
             start=True,
         )
-        _tell(order, rank, [str(address) for address in dht.get_visible_maddrs()])
+        tell(order, rank, [str(address) for address in dht.get_visible_maddrs()])
         all_of_them = order.grows_to or order.num_workers
         self._peer: Any = hivemind.Optimizer(
             dht=dht,
@@ -61,7 +61,7 @@ class Peer(Tie):
         self._peer.shutdown()
 
 
-def _others(order: Order, rank: int) -> list[str] | None:
+def others(order: Order, rank: int) -> list[str] | None:
     """Addresses of those who are there; the first of all begins alone."""
     if rank == 0 and order.lives == 1:
         return None
@@ -76,7 +76,8 @@ def _told(order: Order, rank: int) -> Path:
     return Path(order.folder, f"at-{rank}.json")
 
 
-def _tell(order: Order, rank: int, addresses: list[str]) -> None:
+def tell(order: Order, rank: int, addresses: list[str]) -> None:
+    """Where this one is to be found, for ``others``."""
     aside = _told(order, rank).with_suffix(".part")
     aside.write_text(json.dumps(addresses), "utf-8")
     aside.rename(_told(order, rank))
