@@ -52,7 +52,7 @@ def newest(links: Sequence[HubLink], hub: str, part: int) -> tuple[SnapshotHeade
     """The newest snapshot of a hub's slice that an edge was given."""
     snapshot = [link for link in links if link.hub_name == hub][part].newest
     assert snapshot is not None
-    return snapshot.header, snapshot.vector.numpy()
+    return snapshot.header, snapshot.vector.cpu().numpy()  # a GPU worker has it on its device
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,11 +103,15 @@ class LocalPlace:
         final = self._root / name
         final.parent.mkdir(parents=True, exist_ok=True)
         unfinished = final.with_name(f".{final.name}.unfinished")
-        with unfinished.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may keep the name and lose the bytes
-        unfinished.replace(final)
+        try:
+            with unfinished.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut may keep the name and lose the bytes
+            unfinished.replace(final)
+        except OSError:
+            unfinished.unlink(missing_ok=True)  # or it would keep a full disk full
+            raise
 
     def append(self, name: str, data: bytes) -> None:
         with (self._root / name).open("a+b", buffering=0) as file:
