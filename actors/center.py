@@ -202,10 +202,10 @@ class Center(Named):
         self._in_office.set()
 
     @ray.method(concurrency_group="data")
-    def take_over(self, legacy: Legacy, progress: Progress | None, steps: int) -> str:
+    def take_over(self, legacy: Legacy, steps: int, *words: Progress | None) -> str:
         """Go on with the memory of the center before; why not, if it cannot.
 
-        ``progress`` and ``steps``: what that had told of the data and the steps behind its vector.
+        ``words`` and ``steps``: what that had told of the data and the steps behind its vector.
         """
         from actors.hub_slice import take_memory
         from ray_easgd.shared.segment import SharedMemoryUnavailable
@@ -219,7 +219,7 @@ class Center(Named):
                 return str(error)
             first = self._slices[0].hub
             first.steps = max(first.steps_in_place, steps)
-            if progress is not None:
+            for progress in filter(None, words):
                 first.progress.learn(progress)
         self._in_office.set()
         return ""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from actors.controller import Controller
     from actors.hub_status import HubStatus
+    from ray_easgd.progress import Progress
 
 _MOST_LOSSES = 3
 
@@ -195,12 +196,20 @@ class Centers:
         place.handle = self._successor(k)
         place.watching = place.handle.watch.remote()
         if place.legacy is not None and place.legacy.addresses:
-            steps = place.status.steps if place.status else 0
-            seen = self._controller.seen.remote() if not k else None
             place.in_memory = True
-            place.arriving = place.handle.take_over.remote(place.legacy, seen, steps)
+            place.arriving = place.handle.take_over.remote(
+                place.legacy, place.status.steps if place.status else 0, *self._words_on(place)
+            )
         else:
             self._recover(k, place, "")
+
+    def _words_on(self, place: _Place) -> list[Progress | ObjectRef[Progress | None]]:
+        """What is known of the data behind its vector: each word may be the newer one.
+
+        The controller's is of all shards together, and none where it died as well.
+        """
+        told = [place.status.progress] if place.status else []
+        return [*told, *([] if self._places[1:] else [self._controller.seen.remote()])]
 
     def _next_life(self, k: int) -> int:
         """A number that no process of that shard has had."""

@@ -94,7 +94,8 @@ class SharedHub(Hub):
         if self._ledger is not None:  # goes on: the vector moves while it is looked at
             booked = self._hall.totals
             self._ledger.start = self._hall.ledger
-            self._ledger.applied, self._ledger.scale = booked.checksum, booked.scale
+            self._ledger.applied = booked.checksum
+            self._ledger.scale += booked.scale
         self.collect()  # what they did since the dead hub last looked
         self._look_again()
         self._renew()

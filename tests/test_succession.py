@@ -259,12 +259,16 @@ def loop(config: dict[str, Any]) -> None:
 
 
 def fit(
-    storage: dict[str, Any], *acts: tuple[When, Act], fails_at: int = 0, **sections: Any
+    storage: dict[str, Any],
+    *acts: tuple[When, Act],
+    fails_at: int = 0,
+    program: Callable[[dict[str, Any]], None] = loop,
+    **sections: Any,
 ) -> tuple[Result, Fate]:
     flag = Path(storage["storage"]) / "enough"
     fate = Fate(list(acts), flag)
     result = ElasticTrainer(
-        loop,
+        program,
         train_loop_config={"flag": str(flag), "fails_at": fails_at},
         config={
             "run": storage,
