@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
 import torch
 
+from actors.asking import Source
 from actors.lifecycle import Named, actor_name, as_actor
 from actors.placement import placed
 from actors.process import settle_in
@@ -39,9 +40,18 @@ class Evaluation:
     took_s: float
 
 
-def whole(shards: Sequence[Published]) -> np.ndarray:
-    """The vector of shape (n,), its slices fetched and joined."""
-    slices = ray.get([ref for _, refs in shards for ref in refs])
+def whole(shards: Sequence[Published], centers: Sequence[Any]) -> np.ndarray:
+    """The vector of shape (n,), its slices fetched and joined.
+
+    ``centers`` published them, shard by shard; where none is given whoever waits for us has.
+    RayError once a slice cannot come any more.
+    """
+    if not centers:
+        slices = ray.get([ref for _, refs in shards for ref in refs])
+    else:
+        sources = map(Source, centers)
+        whose = zip(sources, shards, strict=True)
+        slices = [source.fetched(ref) for source, (_, refs) in whose for ref in refs]
     return slices[0] if len(slices) == 1 else np.concatenate(slices)
 
 
@@ -57,13 +67,15 @@ class Evaluator(Named):
         self._model.eval()
 
     @ray.method
-    def evaluate(self, *shards: Published) -> tuple[Evaluation, dict[str, np.ndarray]]:
+    def evaluate(
+        self, shards: Sequence[Published], centers: Sequence[Any] = ()
+    ) -> tuple[Evaluation, dict[str, np.ndarray]]:
         """Test one snapshot of the center on the validation and the test set.
 
-        Also gives what a checkpoint of it needs beside the vector.
+        Also gives what a checkpoint of it needs beside the vector. ``centers`` as in ``whole``.
         """
         began = time.monotonic()
-        self._vector.load_(torch.from_numpy(whole(shards)))
+        self._vector.load_(torch.from_numpy(whole(shards, centers)))
         header = shards[0][0]
         model, task = self._model, self._task
         renew_buffers(model, task)

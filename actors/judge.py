@@ -7,7 +7,7 @@ whose process or node went is started again, and asked again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ class Judge:
     ) -> None:
         self._section, self._centers = config.evaluation, centers
         self._fetching: list[ObjectRef[Published]] = []
+        self._asked: tuple[Any, ...] = ()
         self._on_evaluation, self._tell = on_evaluation, tell
         self._start = partial(start_evaluator, run, task, config)
         self._life = 0
@@ -70,22 +71,23 @@ class Judge:
         now = time.monotonic()
         self._after = min(self._after, now + self._section.interval_s)
         if now >= self._after and not self._fetching:
-            self._fetching = [center.pull_judged.remote() for center in self._centers()]
+            self._asked = self._centers()
+            self._fetching = [center.pull_judged.remote() for center in self._asked]
         if (
             self._fetching
             and not ray.wait(self._fetching, num_returns=len(self._fetching), timeout=0)[1]
         ):
             fetched, self._fetching = self._fetching, []
             with suppress(RayError):  # the center was lost: its successor will be asked
-                self._under_way = evaluator.evaluate.remote(*ray.get(fetched))
+                self._under_way = evaluator.evaluate.remote(ray.get(fetched), self._asked)
 
-    def last(self, shards: Sequence[Published]) -> dict[str, Any]:
-        """Test these snapshots and wait; returns what a checkpoint needs beside the vector."""
+    def last(self, center: Published) -> dict[str, Any]:
+        """Test this snapshot and wait; returns what a checkpoint needs beside the vector."""
         if self._under_way is not None:
             self._take()
         beside = None
         while beside is None and not self._failed:
-            self._under_way = self._evaluator().evaluate.remote(*shards)
+            self._under_way = self._evaluator().evaluate.remote([center])
             beside = self._take()
         return beside or {}
 

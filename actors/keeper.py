@@ -1,7 +1,6 @@
 """The driver's side of checkpoints: when to write one, in the background, and the last one.
 
-What is written is one cut: each slice's vector, its data and what its center step remembers, taken
-under the slice's lock. A checkpoint that cannot be written is reported; training goes on.
+A checkpoint that cannot be written is reported; training goes on.
 """
 
 from __future__ import annotations
@@ -10,16 +9,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
-from ray.exceptions import RayError
 
+from actors.asking import answer_of
 from ray_easgd.checkpoint import keep_newest, write_checkpoint
 from ray_easgd.config import Config
-from ray_easgd.protocol import Version
+from ray_easgd.errors import HubLost
+from ray_easgd.protocol import SnapshotHeader, Version
 from ray_easgd.resumption import Resumption, Sitting, described, found, state_of
 from ray_easgd.run_folder import RunFolder
 from ray_easgd.saved_hub import SavedHub
@@ -27,9 +28,48 @@ from ray_easgd.saved_hub import SavedHub
 if TYPE_CHECKING:
     from ray import ObjectRef
 
+    from actors.evaluator import Evaluation
+    from actors.hub_slice import Published
     from ray_easgd.parameters import Slot
 
 Tell = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cut:
+    """The center at one moment: each slice's vector, its data and what its center step remembers,
+    taken under the slice's lock."""
+
+    layout: tuple[Slot, ...]
+    hubs: tuple[SavedHub, ...]
+
+    @classmethod
+    def of(cls, asked: Sequence[ObjectRef[Any]]) -> Cut:
+        """What ``_ask`` asked for. Raises HubLost where the center is gone."""
+        layout, *parts = map(answer_of, asked)
+        return cls(layout=layout, hubs=tuple(hub for part in parts for hub in part))
+
+    @property
+    def vector(self) -> np.ndarray:
+        """The one to test and to keep, of shape (n,)."""
+        slices = [hub.vector if hub.judged is None else hub.judged for hub in self.hubs]
+        return slices[0] if len(slices) == 1 else np.concatenate(slices)
+
+    @property
+    def published(self) -> Published:
+        """For the evaluator; this process's own, so that no hub's end can take it away."""
+        books = [hub.progress for hub in self.hubs]
+        header = SnapshotHeader(
+            version=self.hubs[0].version,
+            moving_rate=0.0,
+            samples=sum(book.num_distinct + book.num_repeated for book in books),
+        )
+        return header, [ray.put(self.vector)]
+
+
+def cut(centers: Sequence[Any]) -> Cut:
+    """The center as it is now. Raises HubLost where it is gone."""
+    return Cut.of(_ask(centers))
 
 
 class Keeper:
@@ -43,10 +83,11 @@ class Keeper:
         *,
         tell: Tell,
         trained_s: Callable[[], float],
-        val_accuracy: Callable[[], float | None],
+        tested: Callable[[], Evaluation | None],
     ) -> None:
         self._folder, self._config, self._algorithm = folder, config, algorithm
-        self._tell, self._trained_s, self._val_accuracy = tell, trained_s, val_accuracy
+        self._tell, self._trained_s, self._tested = tell, trained_s, tested
+        self._said: Evaluation | None = None  # in a checkpoint already
         self._last = Version(0, 0), -1
         self._sitting: Sitting
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -79,7 +120,7 @@ class Keeper:
             return
         if not ray.wait(self._asked, num_returns=len(self._asked), timeout=0)[1]:
             asked, self._asked = self._asked, []
-            self._writing = self._thread.submit(self._write, asked, {})
+            self._writing = self._thread.submit(lambda: self._write(Cut.of(asked), {}))
 
     def newest(self) -> Resumption | None:
         """What a center of which nobody has anything goes on from."""
@@ -89,16 +130,16 @@ class Keeper:
             self._folder, self._config, self._algorithm, partial(self._tell, "torn_checkpoint")
         )
 
-    def last(self, centers: Sequence[Any], beside: Mapping[str, Any]) -> str:
-        """Write the center as it is now, with what a model needs ``beside`` it; the path.
+    def last(self, cut: Cut, beside: Mapping[str, Any]) -> str:
+        """Write it, with what a model needs ``beside`` it; the path.
 
-        Raises RayError where the center is gone, OSError where it cannot be written, Superseded.
+        Raises OSError where it cannot be written, Superseded.
         """
         if self._writing is not None:
             self._writing.exception()  # one after the other
             self._writing = None
         self._thread.shutdown(wait=False)
-        return self._write(_ask(centers), beside)
+        return self._write(cut, beside)
 
     def _take(self) -> None:
         assert self._writing is not None
@@ -106,31 +147,40 @@ class Keeper:
         self._due = time.monotonic() + self._config.run.checkpoint_s
         try:
             writing.result()
-        except (OSError, RayError) as error:
+        except (OSError, HubLost) as error:
             self._tell(
                 "checkpoint_failed",
                 f"no checkpoint could be written ({error}); training goes on, and the next one is "
                 f"due in {self._config.run.checkpoint_s:g} s",
             )
 
-    def _write(self, asked: list[ObjectRef[Any]], beside: Mapping[str, Any]) -> str:
-        layout: tuple[Slot, ...]
-        layout, *parts = ray.get(asked)
-        hubs: list[SavedHub] = [hub for part in parts for hub in part]
+    def _write(self, cut: Cut, beside: Mapping[str, Any]) -> str:
+        """The seat at the folder is looked at before each word that counts: an upload takes long,
+        and who took the seat meanwhile may be writing what we would write over or delete."""
         self._sitting.check()
-        manifest = described(hubs, self._config, self._algorithm, trained_s=self._trained_s())
-        vectors = [hub.vector if hub.judged is None else hub.judged for hub in hubs]
+        manifest = described(cut.hubs, self._config, self._algorithm, trained_s=self._trained_s())
         path = write_checkpoint(
             self._folder,
-            self._number(hubs[0].version),
-            vector=vectors[0] if len(vectors) == 1 else np.concatenate(vectors),
-            layout=layout,
-            manifest=manifest | {"val_accuracy": self._val_accuracy()},
+            self._number(cut.hubs[0].version),
+            vector=cut.vector,
+            layout=cut.layout,
+            manifest=manifest | {"val_accuracy": self._accuracy()},
             extra=beside,
-            state=state_of(hubs),
+            state=state_of(cut.hubs),
+            before_manifest=self._sitting.check,
         )
+        self._sitting.check()
         keep_newest(self._folder, self._config.run.keep, best=True)
         return path
+
+    def _accuracy(self) -> float | None:
+        """A test counts for the first checkpoint after it: what it says of later ones nobody
+        knows."""
+        tested = self._tested()
+        if tested is None or tested is self._said:
+            return None
+        self._said = tested
+        return tested.val_accuracy
 
     def _number(self, version: Version) -> int:
         """That of its version, but rising: a center that was recovered has fewer pushes again."""

@@ -18,17 +18,18 @@ from actors.fleet import Fleet
 from actors.hub_status import joined
 from actors.hubs import Hubs
 from actors.judge import Judge
-from actors.keeper import Keeper
+from actors.keeper import Cut, Keeper, cut
 from actors.lifecycle import end_process
 from actors.metrics import RunMetrics
 from actors.reminder import RESTARTED, remind
 from actors.sight import Sight
+from actors.training_clock import TrainingClock
 from actors.words import Note
 from actors.worker import Program, Seat
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.display import Display, Progress
-from ray_easgd.errors import EasgdError, FolderLost, HubLost
+from ray_easgd.errors import EasgdError, FolderLost, HubLost, Superseded
 from ray_easgd.resumption import Resumption
 from ray_easgd.run_folder import RunFolder
 from ray_easgd.sections import StopSection
@@ -37,8 +38,6 @@ from ray_easgd.trace import TraceFile
 
 if TYPE_CHECKING:
     from ray import ObjectRef
-
-    from actors.hub_slice import Published
 
 _STARTING = "starting workers"
 _TICK_S = 0.5
@@ -66,16 +65,16 @@ class Run:
         self.program, self.config, self.algorithm = program, config, algorithm
         self.folder, self.display, self.began_at = folder, display, began_at
         self.sight, self.resumed = Sight(), resumed
-        self._trained_before_s = resumed.trained_s if resumed else 0.0
+        self._clock = TrainingClock(self.sight, resumed.trained_s if resumed else 0.0)
         self._num_workers, self._trace = num_workers, trace
         self._metrics = RunMetrics(folder.name, config, resumed)
         self._beside: dict[str, Any] = {}
         self._phase = _STARTING
         self._observing: list[ObjectRef[Any]] | None = None
-        self._training_since: float | None = None
         self._write_after = time.monotonic()
         self.trained_s = 0.0
         self._is_still = False
+        self._cut: Cut | None = None
         self.ledger_error: float | None = None
         self.chronicle = Chronicle(folder, display, began_at - folder.reached_s)
         self._keeper = Keeper(
@@ -83,8 +82,8 @@ class Run:
             config,
             algorithm.name,
             tell=self.chronicle.tell,
-            trained_s=self._since_first_step,
-            val_accuracy=lambda: self.sight.val_accuracy,
+            trained_s=lambda: self._clock.reported_s,
+            tested=lambda: self.sight.tested,
         )
         self._draining = DrainWatch(self.chronicle.tell)
         self._start_actors()  # it refuses a run that is going on, and leaves its folder alone
@@ -158,30 +157,49 @@ class Run:
         self.fleet.kill()
         self._is_still = True
         self._look()
-        self.trained_s = self._since_first_step()
+        self.trained_s = self._clock.reported_s
+        if self.has_center:  # at once: nobody is left who could bring it back
+            self._cut = cut(self.hubs.centers)
 
     def test(self) -> None:
         """The last test, of the center as it is in the end."""
         self._phase = "testing the center"
         self.display.update(self._progress())
-        if self._judge is not None and self.has_center:
-            self._beside = self._judge.last(self._judged())
+        if self._judge is not None and self._cut is not None:
+            self._beside = self._judge.last(self._cut.published)
         self.display.update(self._progress())
 
     def save(self) -> str | None:
         """A last checkpoint's path, None where there is no center. Superseded, FolderLost."""
         self._keeper.check()
-        try:
-            self._look()
-            if not self.has_center:
-                return None
-            path = self._keeper.last(self.hubs.centers, self._beside)
-        except (HubLost, RayError):
+        if self._cut is None:
+            self._cut = self._cut_in_haste()
+        if self._cut is None:
             return None
+        try:
+            path = self._keeper.last(self._cut, self._beside)
         except OSError as error:
             raise FolderLost(self.folder.path, str(error)) from error
         self._end_records()
         return path
+
+    def _cut_in_haste(self) -> Cut | None:
+        """Of a run that was interrupted, or failed: the center may be what failed."""
+        try:
+            self._look()
+        except Superseded:
+            raise
+        except EasgdError:
+            pass  # then by what was seen before
+        try:
+            return cut(self.hubs.centers) if self.has_center else None
+        except EasgdError as error:
+            self.chronicle.tell(
+                "checkpoint_failed",
+                f"there is no last checkpoint ({error}); the same command goes on from the newest "
+                "that was written",
+            )
+            return None
 
     def _end_records(self) -> None:
         """Trace and ledger, where they are kept and nobody moves the center any more."""
@@ -200,7 +218,7 @@ class Run:
 
     def end(self) -> None:
         """End every actor of this run. Safe to call at any moment, and twice."""
-        self.trained_s = self.trained_s or self._since_first_step()
+        self.trained_s = self.trained_s or self._clock.reported_s
         self.fleet.kill()
         self.hubs.end()
         end_process(self.controller)
@@ -214,7 +232,7 @@ class Run:
         stop, sight = self.config.stop, self.sight
         if self.fleet.is_over or self._all_seen or sight.book.stopped:
             return True
-        if stop.seconds is not None and self._training_s() >= stop.seconds:
+        if stop.seconds is not None and self._clock.seen_s >= stop.seconds:
             return True
         return stop.accuracy is not None and (sight.val_accuracy or 0.0) >= stop.accuracy
 
@@ -236,7 +254,7 @@ class Run:
 
     def _see_to_the_fleet(self) -> None:
         """Who is missing, who is too many, and who sits on a machine that is about to go."""
-        if self._training_s() > self._trained_before_s + _SPARES_AFTER_S:
+        if self._clock.this_sitting_s > _SPARES_AFTER_S:
             come_later = self.fleet.num_gpus and self.fleet.waits_for_room
             self.fleet.spares = 0 if come_later else num_spares(self.config)
             if self.fleet.spares:
@@ -311,10 +329,6 @@ class Run:
                 raise error
             self.chronicle.tell("diverging", str(error))
 
-    def _judged(self) -> list[Published]:
-        """The center as it is tested and kept, shard by shard."""
-        return [answer_of(center.pull_judged.remote()) for center in self.hubs.centers]
-
     def _note_evaluation(self, evaluation: Evaluation) -> None:
         self.sight.evaluations.append(evaluation)
         self.chronicle.evaluation(evaluation)
@@ -375,18 +389,6 @@ class Run:
         """How many it has at work, or had."""
         return self.fleet.num_seated or self._num_workers
 
-    def _training_s(self) -> float:
-        """Seconds since the driver saw the first step of anyone; 0 before."""
-        if self._training_since is None and self.sight.first_step_at is not None:
-            self._training_since = time.monotonic()
-        since = self._training_since
-        return 0.0 if since is None else self._trained_before_s + time.monotonic() - since
-
-    def _since_first_step(self) -> float:
-        """Seconds since the first step, by the clock of the worker that took it."""
-        first = self.sight.first_step_at
-        return 0.0 if first is None else self._trained_before_s + max(0.0, time.time() - first)
-
     def _progress(self) -> Progress:
         sight, stop = self.sight, self.config.stop
         phase = "training" if sight.first_step_at and self._phase == _STARTING else self._phase
@@ -394,6 +396,6 @@ class Run:
             self.fleet.states,
             phase=phase,
             time_s=time.time() - self.began_at,
-            training_s=self.trained_s or self._since_first_step(),
+            training_s=self.trained_s or self._clock.reported_s,
             target_seconds=stop.seconds,
         )

@@ -74,6 +74,11 @@ class Sight:
         return {status.name: status for status in sorted(self.lives, key=lambda s: s.life)}
 
     @property
+    def tested(self) -> Evaluation | None:
+        """The newest test, unless the loss says that the center is not what was tested any more."""
+        return None if self._guard.in_doubt or not self.evaluations else self.evaluations[-1]
+
+    @property
     def val_accuracy(self) -> float | None:
         """The center's, when it was tested last."""
         return self.evaluations[-1].val_accuracy if self.evaluations else None

@@ -64,12 +64,13 @@ def write_checkpoint(
     manifest: Mapping[str, object],
     extra: Mapping[str, NDArray[Any]] | None = None,
     state: Mapping[str, NDArray[Any]] | None = None,
+    before_manifest: Callable[[], None] = lambda: None,
 ) -> str:
     """Write checkpoint ``number`` of a run and return its path.
 
     ``vector``, float32 of shape (n,), is cut into tensors by ``layout``, whose slots cover it
     without gap or overlap. ``extra`` holds tensors outside it: buffers, frozen parameters;
-    ``state`` what a model has no use for.
+    ``state`` what a model has no use for. ``before_manifest`` may raise: then it is none.
     """
     from safetensors.numpy import save
 
@@ -81,6 +82,7 @@ def write_checkpoint(
     for name, data in files.items():
         place.write(name, data)
     fingerprints = {name: _fingerprint(data) for name, data in files.items()}
+    before_manifest()
     own = {"number": number, "layout": _described(layout), "files": fingerprints}
     place.write(MANIFEST, strict_json.dumps({**manifest, **own}, indent=2).encode())
     return place.shown
@@ -136,6 +138,7 @@ def keep_newest(folder: RunFolder, number: int, *, best: bool = False) -> None:
         accuracies = {k: _val_accuracy(place) for k, place in written.items()}
     for dropped in written.keys() - to_keep(accuracies, number):
         _delete(written[dropped])
+    _sweep(folder, below=max(written, default=0))
 
 
 def keep_best(folder: RunFolder) -> str | None:
@@ -147,6 +150,7 @@ def keep_best(folder: RunFolder) -> str | None:
     best = to_keep({k: _val_accuracy(place) for k, place in written.items()}, 0)
     for dropped in written.keys() - best:
         _delete(written[dropped])
+    _sweep(folder, below=max(written, default=0))
     return next((written[k].shown for k in best), None)
 
 
@@ -162,15 +166,26 @@ def to_keep(accuracies: Mapping[int, float | None], number: int) -> set[int]:
 
 def _delete(place: Place) -> None:
     place.delete(MANIFEST)  # first: from here on it is none
-    for name in (CENTER, STATE):
-        place.delete(name)
+    place.delete_all()
+
+
+def _sweep(folder: RunFolder, *, below: int) -> None:
+    """What writers that died have left: numbers without a manifest, older than a checkpoint."""
+    place = folder.place.child(FOLDER)
+    whole = {number for number, _ in _written(folder)}
+    for number in set(_numbers(place)) - whole:
+        if number < below:
+            place.child(str(number)).delete_all()
+
+
+def _numbers(place: Place) -> list[int]:
+    return sorted((int(name) for name in place.names("") if name.isdecimal()), reverse=True)
 
 
 def _written(folder: RunFolder) -> Iterator[tuple[int, Place]]:
     """Those with a manifest, newest first."""
     place = folder.place.child(FOLDER)
-    numbers = sorted((int(name) for name in place.names("") if name.isdecimal()), reverse=True)
-    for number in numbers:
+    for number in _numbers(place):
         if place.exists(f"{number}/{MANIFEST}"):
             yield number, place.child(str(number))
 

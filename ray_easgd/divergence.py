@@ -50,6 +50,11 @@ class DivergenceGuard:
         return max(_OVER_START * self.start, _OVER_BEST * self.best)
 
     @property
+    def in_doubt(self) -> bool:
+        """Whether the last value was above the limit."""
+        return self._in_a_row > 0
+
+    @property
     def diverged(self) -> bool:
         """Whether it has blown up, and stays there."""
         return self._in_a_row >= PATIENCE

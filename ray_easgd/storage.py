@@ -49,6 +49,10 @@ class Place(Protocol):
         ...
 
     def delete(self, name: str) -> None: ...
+    def delete_all(self) -> None:
+        """The folder itself, with all that is in it."""
+        ...
+
     def stage(self, name: str) -> Path:
         """A folder on this machine for a library that writes its files itself."""
         ...
@@ -130,6 +134,10 @@ class LocalPlace:
     def delete(self, name: str) -> None:
         (self._root / name).unlink(missing_ok=True)
 
+    def delete_all(self) -> None:
+        if self._root.exists():
+            shutil.rmtree(self._root)
+
     def stage(self, name: str) -> Path:
         return self._root / name
 
@@ -189,6 +197,10 @@ class RemotePlace:
     def delete(self, name: str) -> None:
         if self.exists(name):
             self._filesystem.delete_file(self._at(name))
+
+    def delete_all(self) -> None:
+        if self.exists(""):
+            self._filesystem.delete_dir(self._root)
 
     def stage(self, name: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"ray-easgd-{name}-"))

@@ -31,6 +31,8 @@ class Store:
     def reply(self, method: str, path: str, query: dict[str, str], body: bytes) -> Reply:
         bucket, _, key = path.partition("/")
         if not key:
+            if "delete" in query:
+                return self._delete(bucket, body)
             return self._bucket(method, bucket, query)
         if bucket not in self.buckets:
             return _refusal(404, "NoSuchBucket")
@@ -52,6 +54,13 @@ class Store:
         if bucket not in self.buckets:
             return _refusal(404, "NoSuchBucket")
         return (200, self._listed(bucket, query)) if "list-type" in query else (200, b"")
+
+    def _delete(self, bucket: str, body: bytes) -> Reply:
+        """Several at once."""
+        for asked in Xml.fromstring(body).iter():
+            if asked.tag.endswith("Key"):
+                self.objects.pop(f"{bucket}/{asked.text}", None)
+        return 200, _xml("DeleteResult", {})
 
     def _in_parts(self, method: str, path: str, query: dict[str, str], body: bytes) -> Reply:
         """An object is seen once its parts are put together, not before."""
@@ -91,6 +100,7 @@ class Store:
                 Xml.SubElement(entry, "Key").text = key
                 Xml.SubElement(entry, "Size").text = str(len(self.objects[path]))
                 Xml.SubElement(entry, "LastModified").text = "2026-01-01T00:00:00.000Z"
+        Xml.SubElement(root, "KeyCount").text = str(len(root) - 1)
         return Xml.tostring(root)
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import torch
 
-from ray_easgd import ElasticTrainer, Result, session
+from ray_easgd import ElasticTrainer, Result, Task, session
 from ray_easgd.checkpoint import read_checkpoint
 from ray_easgd.display import Silence
-from ray_easgd.errors import BadConfig, FolderLost, Superseded, WorkerFailed
+from ray_easgd.errors import BadConfig, FolderLost, HubLost, Superseded, WorkerFailed
 from ray_easgd.run_folder import RunFolder
 from tests.fakes import Points, small_model
 
@@ -171,6 +172,35 @@ def test_weights_that_cannot_be_kept_are_an_error_and_the_numbers_are_not_lost(
     monkeypatch.undo()
     (Path(runs.folder.path) / "checkpoints").unlink()
     assert runs.fit().checkpoint is not None, "the same command, once there is room"
+
+
+def test_a_center_that_dies_during_the_last_test_is_kept_and_tested(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is left then who could bring it back."""
+    monkeypatch.setattr("actors.run.Run.supervise", _after(kill_center, "supervise"))
+    task = Task(model="mlp", data="digits")
+    config = {"run": runs.storage, "fleet": {"workers": 2}, "stop": {"samples": SAMPLES}}
+    result = ElasticTrainer(task=task, config=config).fit(display=Silence())
+    assert result.metrics["test_accuracy"] is not None
+    assert read_checkpoint(result.checkpoint or "").manifest["samples"] >= SAMPLES
+
+
+def test_a_center_that_is_gone_before_it_is_kept_is_an_error(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.run.Run._wind_down", _after(kill_center, "_wind_down"))
+    with pytest.raises(HubLost):
+        runs.fit()
+    record = runs.folder.read_result()
+    assert record is not None
+    assert record["status"] == "failed"
+    (told,) = runs.events("checkpoint_failed")
+    assert "the same command goes on from the newest" in told["message"]
+
+
+def kill_center(run: Any) -> None:
+    ray.kill(run.hubs.centers[0])
 
 
 def _after(act: Any, what: str) -> Any:

@@ -124,6 +124,7 @@ def test_old_checkpoints_go(folder: RunFolder, *, best: bool) -> None:
     for count in (3, 5, 20, 100):
         files = folder.place.names(f"checkpoints/{count}")
         assert len(files) == (3 if count in left else 0)
+    assert set(folder.place.names("checkpoints")) == set(map(str, left))
     assert latest_checkpoint(folder) == path
 
 

@@ -1,0 +1,105 @@
+"""What the driver writes as checkpoints, without a cluster: how good each is, and whose folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.evaluator import Evaluation
+from actors.keeper import Cut, Keeper
+from ray_easgd.checkpoint import keep_best, keep_newest, latest_checkpoint, read_checkpoint
+from ray_easgd.config import Config
+from ray_easgd.errors import Superseded
+from ray_easgd.protocol import Version
+from ray_easgd.run_folder import RunFolder
+from tests.test_resumption import LAYOUT, a_hub
+
+
+def an_evaluation(val_accuracy: float) -> Evaluation:
+    return Evaluation(
+        version=Version(1, 0),
+        samples=0,
+        val_loss=1.0,
+        val_accuracy=val_accuracy,
+        test_loss=1.0,
+        test_accuracy=val_accuracy,
+        took_s=1.0,
+    )
+
+
+@dataclass
+class Desk:
+    """A keeper at a folder, and the newest test of the center."""
+
+    folder: RunFolder
+    tested: Evaluation | None = None
+    pushes: int = 0
+    is_usurped: bool = False
+    told: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.keeper = Keeper(
+            self.folder,
+            Config(),
+            "easgd",
+            tell=lambda kind, _: self.told.append(kind),
+            trained_s=lambda: 1.0,
+            tested=self.look,
+        )
+        self.keeper.begin()
+
+    def look(self) -> Evaluation | None:
+        """Asked as the manifest is made."""
+        if self.is_usurped:
+            self.folder.place.write("sitting.json", b'{"token": "another"}')
+        return self.tested
+
+    def write(self) -> str:
+        self.pushes += 1
+        return self.keeper.last(Cut(layout=LAYOUT, hubs=(a_hub(self.pushes),)), {})
+
+    def accuracy_of(self, path: str) -> Any:
+        return read_checkpoint(path).manifest["val_accuracy"]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(RunFolder.create(str(tmp_path), "r"))
+
+
+def test_a_test_counts_for_the_first_checkpoint_after_it(desk: Desk) -> None:
+    """The one after may be of a center that has blown up since: nobody has tested that."""
+    said = [desk.accuracy_of(desk.write())]
+    for accuracy in (0.9, 0.9):
+        desk.tested = an_evaluation(accuracy)
+        said += [desk.accuracy_of(desk.write()), desk.accuracy_of(desk.write())]
+    assert said == [None, 0.9, None, 0.9, None]
+
+
+def test_a_rollback_goes_to_what_was_tested(desk: Desk) -> None:
+    desk.tested = an_evaluation(0.9)
+    good = desk.write()
+    desk.write()  # blown up, as it turns out
+    assert keep_best(desk.folder) == good
+    assert [path.name for path in Path(good).parent.iterdir()] == ["1"]
+
+
+def test_who_is_taken_over_during_an_upload_writes_no_word_more(desk: Desk) -> None:
+    first = desk.write()
+
+    desk.is_usurped = True
+    with pytest.raises(Superseded):
+        desk.write()
+    assert latest_checkpoint(desk.folder) == first
+
+
+def test_of_what_is_not_kept_nothing_is_left(desk: Desk) -> None:
+    paths = [Path(desk.write()) for _ in range(4)]
+    (paths[2] / "manifest.json").unlink()  # its writer died
+    later = paths[-1].with_name("99")
+    later.mkdir()  # somebody may be writing it now
+    keep_newest(desk.folder, 1)
+    assert sorted(path.name for path in paths[0].parent.iterdir()) == [paths[-1].name, "99"]
