@@ -16,13 +16,13 @@ import torch
 from ray.exceptions import RayError
 
 from actors.center import start_center
-from actors.lifecycle import end_process
+from actors.lifecycle import end_process, one_of_a_name
 from actors.posts import Hub, center_name
 from actors.succession import Legacy, gather
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.edges import hub_options
-from ray_easgd.errors import BadStorage, HubLost
+from ray_easgd.errors import HubLost
 from ray_easgd.protocol import Version
 from ray_easgd.resumption import Resumption
 
@@ -106,6 +106,11 @@ class Centers:
         return tuple(place.life for place in self._places)
 
     @property
+    def statuses(self) -> tuple[HubStatus | None, ...]:
+        """What each shard last said of itself."""
+        return tuple(place.status for place in self._places)
+
+    @property
     def are_there(self) -> bool:
         """Whether none is being replaced."""
         return all(place.arriving is None for place in self._places)
@@ -159,7 +164,7 @@ class Centers:
 
     def _started(self, shard: int, *, life: int = 1) -> Any:
         exchange = self._config.exchange
-        try:
+        with one_of_a_name(self._run):
             return start_center(
                 self._run,
                 hub_options(self._config, self._algorithm, 0, traced=self._traced),
@@ -169,13 +174,6 @@ class Centers:
                 exchange.format,
                 life,
             )
-        except ValueError as error:  # Ray's word for a name that is taken
-            raise BadStorage(
-                "run.name",
-                self._run,
-                "a run of this name is going on on this cluster",
-                "Choose another run.name, or end that run first.",
-            ) from error
 
     def _replace(self, k: int, place: _Place, error: RayError) -> None:
         place.losses_in_a_row += 1

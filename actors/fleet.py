@@ -6,6 +6,7 @@ pending: that is the demand that an autoscaler sees, and the notice of its arriv
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -94,6 +95,7 @@ class Fleet:
         self._places: dict[int, _Seated] = {}
         self._spares: dict[str, _Spare] = {}
         self._num_spares = self.num_lost = 0
+        self._pings: dict[int, tuple[ObjectRef[Any], float]] = {}  # asked, and when
         self._ending = False
 
     # -- what there is -------------------------------------------------------------------------
@@ -114,6 +116,23 @@ class Fleet:
         states = [p.state for p in self._places.values()]
         arrived = [p for p in self._places.values() if p.state in _AT_WORK and p.node]
         return not arrived and ("done" in states or not self.running)
+
+    @property
+    def some_are_done(self) -> bool:
+        """Whether a loop has ended by itself."""
+        return any(p.state == "done" for p in self._places.values())
+
+    def nobody_answers(self, within_s: float) -> bool:
+        """Whether none of those at work has answered for so long; ask this again and again."""
+        now, silent = time.monotonic(), []
+        for index, place in self._places.items():
+            if place.state in _AT_WORK and place.node:
+                asked, since = self._pings.get(index, (None, now))
+                if asked is None or ray.wait([asked], timeout=0)[0]:
+                    self._pings[index] = place.handle.where.remote(), now
+                    since = now
+                silent.append(now - since >= within_s)
+        return all(silent)
 
     @property
     def num_seated(self) -> int:

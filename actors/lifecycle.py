@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
+from ray.exceptions import ActorAlreadyExistsError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ray_easgd.errors import BadStorage
 
 if TYPE_CHECKING:
     from ray.actor import ActorClass
@@ -39,6 +44,20 @@ def as_actor(kind: type[T], **options: Any) -> ActorClass[T]:
     """A plain class as an actor class, its options standing where it is started."""
     actor: Any = ray.remote(**options)(kind)
     return actor
+
+
+@contextmanager
+def one_of_a_name(run: str) -> Iterator[None]:
+    """For who starts an actor of that run: BadStorage where Ray says that its name is taken."""
+    try:
+        yield
+    except ActorAlreadyExistsError as error:
+        raise BadStorage(
+            "run.name",
+            run,
+            "a run of this name is going on on this cluster",
+            "Choose another run.name, or end that run first.",
+        ) from error
 
 
 def beside_the_driver() -> Any:

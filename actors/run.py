@@ -19,13 +19,14 @@ from actors.hub_status import joined
 from actors.hubs import Hubs
 from actors.judge import Judge
 from actors.keeper import Cut, Keeper, cut
-from actors.lifecycle import end_process
+from actors.lifecycle import end_process, one_of_a_name
 from actors.metrics import RunMetrics
 from actors.reminder import RESTARTED, remind
+from actors.seating import Seating
 from actors.sight import Sight
 from actors.training_clock import TrainingClock
 from actors.words import Note
-from actors.worker import Program, Seat
+from actors.worker import Program
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.display import Display, Progress
@@ -88,13 +89,24 @@ class Run:
         self._draining = DrainWatch(self.chronicle.tell)
         self._start_actors()  # it refuses a run that is going on, and leaves its folder alone
         self._keeper.begin()
+        self.seating = Seating(
+            program,
+            config,
+            algorithm,
+            hubs=self.hubs,
+            controller=self.controller,
+            sight=self.sight,
+            chronicle=self.chronicle,
+            born=resumed.born if resumed else 0,
+            traced=trace is not None,
+        )
         self.fleet = Fleet(
             config=config,
             program=program,
             num_gpus=gpus_per_worker(config),
             wanted=num_wanted(config, num_workers),
-            make_seat=self._seat,
-            events=self,
+            make_seat=self.seating.seat,
+            events=self.seating,
         )
 
     # -- life ------------------------------------------------------------------------------
@@ -110,16 +122,17 @@ class Run:
             kept=self._keeper.newest,
             traced=self._trace is not None,
         )
-        self.controller = start_controller(
-            self.folder.name,
-            self.hubs.centers,
-            total_samples=self.config.stop.samples,
-            bounded=self.config.stop != StopSection(),
-            num_hubs=self.hubs.num_leaves,
-            num_waiting=max(16, 2 * self._num_workers),
-            progress=self.resumed.progress if self.resumed else None,
-            folder=self.folder.path,
-        )
+        with one_of_a_name(self.folder.name):  # a center that was replaced has another
+            self.controller = start_controller(
+                self.folder.name,
+                self.hubs.centers,
+                total_samples=self.config.stop.samples,
+                bounded=self.config.stop != StopSection(),
+                num_hubs=self.hubs.num_leaves,
+                num_waiting=max(16, 2 * self._num_workers),
+                progress=self.resumed.progress if self.resumed else None,
+                folder=self.folder.path,
+            )
         self.hubs.start(self.controller, self.resumed)
         self._judge = None
         if self.program.task is not None:
@@ -230,7 +243,7 @@ class Run:
     def _over(self) -> bool:
         """Whether the run has reached what ends it."""
         stop, sight = self.config.stop, self.sight
-        if self.fleet.is_over or self._all_seen or sight.book.stopped:
+        if self.fleet.is_over or self._all_seen or sight.book.stopped or self._is_left_alone:
             return True
         if stop.seconds is not None and self._clock.seen_s >= stop.seconds:
             return True
@@ -240,6 +253,16 @@ class Run:
     def _all_seen(self) -> bool:
         """Whether the center has all samples the run was asked for."""
         return self.config.stop.samples is not None and self.sight.book.done
+
+    @property
+    def _is_left_alone(self) -> bool:
+        """Whether loops have ended, all data was trained on, and nobody who is left answers.
+
+        Somebody is stopped then; who only takes long over what a loop does in the end does answer.
+        """
+        book = self.sight.book
+        is_trained = book.done or not book.opened
+        return self.fleet.some_are_done and is_trained and self.fleet.nobody_answers(_GRACE_S)
 
     def _settle_ended(self) -> None:
         """Wait a tick for calls of workers to end, and for what happens to hubs."""
@@ -277,11 +300,7 @@ class Run:
             self._settle_ended()
             self._look(wait=False)
         for seat, _ in self.fleet.at_work:
-            self.chronicle.tell(
-                "left_behind",
-                f"{seat.name} did not end within {_GRACE_S:g} s of the run's end; what it had not "
-                "pushed is lost",
-            )
+            self.seating.left_behind(seat, _GRACE_S)
         while not self.hubs.root.are_there:  # a successor is on its way, with what workers hold
             self._settle_ended()
 
@@ -311,6 +330,7 @@ class Run:
         statuses = [answer_of(hub) for hub in asked[:-1]]
         self.sight.hub = joined(statuses)
         self.hubs.root.saw(statuses)
+        self.seating.end_ghosts(seat.name for seat, _ in self.fleet.at_work)
         if why := self.sight.why_messages():
             self.chronicle.tell("messages", why)
         book, notes, noted = answer_of(asked[-1])
@@ -344,43 +364,6 @@ class Run:
             if self._trace is not None:
                 self.hubs.write_traces(self._trace)
             self._write_after = time.monotonic() + _WRITE_EVERY_S
-
-    # -- workers ---------------------------------------------------------------------------
-
-    def _seat(self, index: int, life: int) -> Seat:
-        before = self.resumed.born if self.resumed else 0
-        return Seat(
-            name=f"worker-{index}",
-            index=index,
-            life=before + life,
-            config=self.config,
-            algorithm=self.algorithm,
-            program=self.program,
-            centers=self.hubs.centers,
-            center_lives=self.hubs.root.lives,
-            controller=self.controller,
-            traced=self._trace is not None,
-        )
-
-    def worker_lost(self, seat: Seat, cause: str) -> None:
-        name = seat.name
-        for hub in (*self.hubs.centers, *self.hubs.handles.values()):
-            hub.lose.remote(name)
-        self.controller.release.remote(seat.sitting)
-        self.chronicle.tell(
-            "worker_lost",
-            f"{name} is lost ({cause}): its displacement from the center is lost"
-            f"{self.sight.size_of(name, seat.life)}, its data goes back to the queue",
-            worker=name,
-        )
-
-    def worker_done(self, seat: Seat, *, why: str) -> None:
-        """Its leases return to the queue, less what the hub has seen by now."""
-        name = seat.name
-        self.controller.release.remote(seat.sitting)
-        if why:
-            message = f"{name} has left after a last exchange ({why}); its data goes back"
-            self.chronicle.tell("worker_left", message, worker=name)
 
     # -- telling ---------------------------------------------------------------------------
 
