@@ -157,9 +157,11 @@ class Aggregator(Center):
         def give_back(intervals: Intervals) -> None:
             post.controller.give_back.remote(intervals)
 
-        return AggregatorHub(
+        hub = AggregatorHub(
             post.name, post.options, link, post.tie_options, self._reporter, give_back
         )
+        hub.epoch = post.life  # one that begins anew is not taken for the one before
+        return hub
 
     def _took_over(self, post: Post, hubs: list[AggregatorHub]) -> bool:
         if post.legacy is None:

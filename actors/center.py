@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ray
 
@@ -226,15 +226,25 @@ class Center(Named):
 
     @ray.method(concurrency_group="data")
     def recover(
-        self,
-        legacy: Legacy,
-        epoch: int,
-        born: int,
-        *snapshots: tuple[SnapshotHeader, np.ndarray],
+        self, name: str, legacy: Legacy, epoch: int, born: int, told: HubStatus | None
     ) -> str:
-        """Go on from the newest snapshots that children held, one for each slice."""
-        for part, held, lives in zip(self._slices, snapshots, legacy.afar, strict=True):
-            part.recover(held, legacy.layout, lives, epoch=epoch, born=born)
+        """Go on from the newest that children of the center before, of that ``name``, hold of each
+        slice; why not, if they cannot be asked any more.
+
+        ``told``: what that center had said of itself, where it is behind all they hold.
+        """
+        from actors.succession import kept
+
+        found = [kept(keepers, name, part) for part, keepers in enumerate(legacy.keepers)]
+        held = [one for one in found if one is not None]
+        if len(held) < len(found):
+            return "no child that had anything of it answers any more"
+        for part, snapshot, lives in zip(self._slices, held, legacy.afar, strict=True):
+            part.recover(snapshot, legacy.layout, lives, epoch=epoch, born=born)
+        if told is not None:
+            first = self._slices[0].hub
+            first.steps = max(first.steps, told.steps)
+            first.progress.learn(told.progress)
         self._in_office.set()
         return ""
 
@@ -266,8 +276,10 @@ def start_center(
     shard: int = 0,
     wire_format: WireFormat = "float32",
     life: int = 1,
+    **where: Any,
 ) -> ActorProxy[Center]:
-    """Start the center's actor, or one ``shard`` of it; the policy of placement says where.
+    """Start the center's actor, or one ``shard`` of it; the policy of placement says where, or
+    else these actor options.
 
     ``life`` counts the processes that were it. ``max_restarts=0``: a restarted actor would come
     back empty and be mistaken for the center; a successor takes up what is left instead.
@@ -281,5 +293,5 @@ def start_center(
         max_restarts=0,
         max_task_retries=0,
         allow_out_of_order_execution=True,
-        **placed("shard" if shard else "center"),
+        **(where or placed("shard" if shard else "center")),
     ).remote(run, options, fragments, wire_format, life)

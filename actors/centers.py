@@ -16,7 +16,8 @@ import torch
 from ray.exceptions import RayError
 
 from actors.center import start_center
-from actors.lifecycle import end_process, one_of_a_name
+from actors.lifecycle import end_process, on, one_of_a_name
+from actors.placement import answers
 from actors.posts import Hub, center_name
 from actors.succession import Legacy, gather
 from ray_easgd.algorithms import Algorithm
@@ -48,6 +49,8 @@ class _Place:
     name: str
     handle: Any
     watching: ObjectRef[None]
+    where: ObjectRef[str]
+    node: str = ""
     arriving: ObjectRef[str] | None = None
     legacy: Legacy | None = None  # what ``arriving`` takes up
     in_memory: bool = False
@@ -86,7 +89,7 @@ class Centers:
         self._num_started: dict[int, int] = {}
         handles = given or [self._started(k) for k in range(config.center.shards)]
         self._places = [
-            _Place(center_name(k), handle, handle.watch.remote())
+            _Place(center_name(k), handle, handle.watch.remote(), handle.where.remote())
             for k, handle in enumerate(handles)
         ]
 
@@ -133,12 +136,14 @@ class Centers:
         """Have a process ready for each shard: imports take seconds that a successor has not."""
         for k in range(len(self._places)):
             if k not in self._standby:
-                self._standby[k] = self._started(k, life=self._next_life(k))
+                self._standby[k] = self._beside(k)
 
     def saw(self, statuses: Sequence[HubStatus]) -> None:
         """What each shard last said of itself."""
         for place, status in zip(self._places, statuses, strict=True):
             place.status, place.losses_in_a_row = status, 0
+            if not place.node and ray.wait([place.where], timeout=0)[0]:
+                place.node = ray.get(place.where)
             place.epoch = max(place.epoch, status.version.epoch)
             place.born = max(place.born, *status.children, 0)
 
@@ -162,7 +167,7 @@ class Centers:
 
     # -- succession ----------------------------------------------------------------------------
 
-    def _started(self, shard: int, *, life: int = 1) -> Any:
+    def _started(self, shard: int, *, life: int = 1, **where: Any) -> Any:
         exchange = self._config.exchange
         with one_of_a_name(self._run):
             return start_center(
@@ -173,6 +178,7 @@ class Centers:
                 shard,
                 exchange.format,
                 life,
+                **where,
             )
 
     def _replace(self, k: int, place: _Place, error: RayError) -> None:
@@ -192,7 +198,8 @@ class Centers:
         )
         place.life += 1
         place.handle = self._successor(k)
-        place.watching = place.handle.watch.remote()
+        place.watching, place.where = place.handle.watch.remote(), place.handle.where.remote()
+        place.node = ""
         if place.legacy is not None and place.legacy.addresses:
             place.in_memory = True
             place.arriving = place.handle.take_over.remote(
@@ -216,20 +223,32 @@ class Centers:
 
     def _successor(self, k: int) -> Any:
         standby = self._standby.pop(k, None)
-        return standby or self._started(k, life=self._next_life(k))
+        return standby or self._beside(k)
+
+    def _beside(self, k: int) -> Any:
+        """A process where the shard is, as its memory is there; elsewhere if that node is gone."""
+        node = self._places[k].node
+        where = {"scheduling_strategy": on(node)} if node and answers(node) else {}
+        return self._started(k, life=self._next_life(k), **where)
 
     def _recover(self, k: int, place: _Place, why_not: str) -> None:
-        """Without memory: from the newest snapshot, else the newest checkpoint, else anew."""
+        """Without memory: from the newest snapshot, else the newest checkpoint, else anew.
+
+        ``why_not``: what the way before this one met with.
+        """
+        if why_not and place.in_memory:
+            self._tell("no_memory", f"{place.name}'s successor cannot use its memory: {why_not}")
+        elif why_not:
+            self._tell("no_snapshot", f"{place.name}'s successor cannot use a snapshot: {why_not}")
+            place.legacy = None
         place.in_memory, place.epoch = False, place.epoch + 1
         legacy = place.legacy
-        if why_not:
-            self._tell("no_memory", f"{place.name}'s successor cannot use its memory: {why_not}")
         if legacy is not None:
-            held = [
-                child.newest.remote(place.name, part) for part, child in enumerate(legacy.keepers)
-            ]
             born = place.born = max(legacy.youngest, place.born)
-            place.arriving = place.handle.recover.remote(legacy, place.epoch, born, *held)
+            told = place.status if legacy.in_memory else None
+            place.arriving = place.handle.recover.remote(
+                place.name, legacy, place.epoch, born, told
+            )
         elif (kept := self._kept()) is not None:
             before = place.epoch - 1  # not the checkpoint's: epochs rise, or nobody follows
             parts = [
@@ -284,7 +303,7 @@ def _post_of(place: _Place) -> Hub:
         handle=place.handle,
         parent="",
         life=place.life,
-        has_memory=place.in_memory,
+        memory=place.legacy.memory if place.legacy is not None and place.in_memory else (),
         known=known,
         is_leaf=False,
     )

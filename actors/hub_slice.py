@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Condition
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from actors.succession import Legacy
     from ray_easgd.codec import Coded, SharedBase
     from ray_easgd.hub import HubOptions
+    from ray_easgd.shared.segment import Address
 
 _MEASURE_S = 0.4
 
@@ -291,9 +293,22 @@ def take_memory(legacy: Legacy, hubs: Sequence[SharedHub]) -> None:
 
     Raises SharedMemoryUnavailable.
     """
-    from ray_easgd.shared.segment import Segment
-
-    for address in legacy.addresses:
-        Segment.open(address).close()
-    for hub, address, lives in zip(hubs, legacy.addresses, legacy.lives, strict=True):
+    ways = [_first_open(addresses) for addresses in legacy.addresses]
+    for hub, address, lives in zip(hubs, ways, legacy.lives, strict=True):
         hub.take_over(address, legacy.layout, lives, born=legacy.youngest)
+
+
+def _first_open(addresses: Sequence[Address]) -> Address:
+    """Of several ways into one memory: a child may have gone since it was asked.
+
+    Raises SharedMemoryUnavailable, with what is wrong with the last of them.
+    """
+    from ray_easgd.shared.segment import Segment, SharedMemoryUnavailable
+
+    *others, last = addresses
+    for address in others:
+        with suppress(SharedMemoryUnavailable):
+            Segment.open(address).close()
+            return address
+    Segment.open(last).close()
+    return last

@@ -49,6 +49,7 @@ class _Place:
     watching: ObjectRef[None]
     life: int = 1
     node: str = ""
+    legacy: Legacy | None = None  # what its process of now was given
     in_memory: bool = False
     cause: str = ""
     status: HubStatus | None = None
@@ -240,7 +241,7 @@ class Hubs:
             node=place.node,
             parent=place.spot.parent or "",
             life=place.life,
-            has_memory=place.in_memory,
+            memory=place.legacy.memory if place.legacy is not None and place.in_memory else (),
             is_leaf=self._is_leaf(place.spot),
         )
 
@@ -274,11 +275,11 @@ class Hubs:
         parent = self._places.get(place.spot.parent or "")
         (self.centers[0] if parent is None else parent.handle).lose.remote(place.spot.name)
         if answers(place.node):
-            options, legacy = {"scheduling_strategy": on(place.node)}, self._legacy(place)
+            options, place.legacy = {"scheduling_strategy": on(place.node)}, self._legacy(place)
         else:
-            options, legacy = self._where(place.spot), None
+            options, place.legacy = self._where(place.spot), None
         place.life += 1
-        place.handle = self._start(place.spot, life=place.life, legacy=legacy, **options)
+        place.handle = self._start(place.spot, life=place.life, legacy=place.legacy, **options)
         place.arriving, place.watching = place.handle.arrived.remote(), place.handle.watch.remote()
         place.asked = None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from threading import Lock
@@ -20,7 +21,8 @@ import torch
 from ray.exceptions import ObjectLostError, RayActorError
 from torch import Tensor
 
-from actors.asking import Find, Source, insist, result_of
+from actors.asking import Find, insist, result_of
+from actors.feed import Feed
 from actors.stopwatch import Stopwatch
 from actors.succession import Holding
 from ray_easgd.errors import BadCluster, HubLost
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
     from actors.center import Center
-    from actors.hub_slice import PublishedCoded
-    from ray_easgd.codec import Coded
     from ray_easgd.shared.desk import Desk
     from ray_easgd.shared.segment import Segment
 
@@ -114,7 +114,7 @@ class HubLink:
         self._format: WireFormat = wire_format
         self._near, self._must_share, self._find = near, must_share, find
         self._following = Lock()
-        self._source = Source(hub)
+        self._feed = Feed(part, wire_format)
         self.incoming, self.outgoing = Stopwatch(), Stopwatch()
         self.orphaned = False
         self.on_arrival: Callable[[], None] = _nothing
@@ -126,7 +126,6 @@ class HubLink:
         self._layout: tuple[Slot, ...] = ()
         self._is_owed_pushes = False  # the hub has a successor that knows us
         self._segment: Segment
-        self._base: tuple[Version, Tensor] | None = None
         self._pulls = ThreadPoolExecutor(1, thread_name_prefix="pull")
         self._pushes = ThreadPoolExecutor(1, thread_name_prefix="push")
         self._pulling: Future[Snapshot] | None = None
@@ -191,12 +190,16 @@ class HubLink:
         """What a successor of the hub could begin from; None before it has joined."""
         if self.newest is None:
             return None
+        version, address = self.newest.header.version, None
+        with suppress(AttributeError):  # it is just letting go of the memory
+            if (desk := self._at_desk) is not None:
+                version, address = desk.version, self._segment.address
         return Holding(
             child=self._child,
             incarnation=self.incarnation,
-            version=self.newest.header.version,
+            version=version,
             layout=self._layout,
-            address=self._segment.address if self.in_memory else None,
+            address=address,
         )
 
     @property
@@ -207,8 +210,11 @@ class HubLink:
     @property
     def untold(self) -> Intervals:
         """Data that the hub has in its memory, and has not heard of."""
-        desk = self.desk or (self.clerk and self.clerk.desk)
-        return desk.untold if desk else ()
+        return self._at_desk.untold if self._at_desk else ()
+
+    @property
+    def _at_desk(self) -> Desk | None:
+        return self.clerk.desk if self.clerk is not None else self.desk
 
     @property
     def busy(self) -> bool:
@@ -253,14 +259,14 @@ class HubLink:
         near = self._near
         while True:
             hello = self._child, vector, layout, self._part, near
-            answer = self._ask(partial(_join, hello=hello))
+            answer = self._ask(partial(self._feed.join, hello=hello))
             incarnation, header, refs, place = answer
             if place is None:
                 if self._must_share:
                     raise self._cannot_share("the hub has no place for it; is it on this node?")
                 try:
-                    return incarnation, Snapshot(header, torch.from_numpy(ray.get(refs[0])))
-                except ObjectLostError:
+                    return incarnation, Snapshot(header, self._feed.vector(refs[0]))
+                except (ObjectLostError, RayActorError):
                     continue  # the hub died since
             from ray_easgd.shared.segment import SharedMemoryUnavailable
 
@@ -314,7 +320,7 @@ class HubLink:
         with self._following:
             if self._hub is lost:
                 successor = self._find()
-                shares = successor.has_memory and self.in_memory
+                shares = self.in_memory and self._segment.address.token in successor.memory
                 is_known = self.incarnation in successor.lives(self._part)
                 self._is_owed_pushes = is_known and not shares
                 self.orphaned = not shares and not is_known
@@ -344,42 +350,16 @@ class HubLink:
         return replace(snapshot, vector=there)
 
     def _fetch_once(self, showing: int | None) -> Snapshot:
-        part, form = self._part, self._format
         if self.clerk is not None:
             return self.clerk.fetch(self._staging.room(self.clerk.desk.size))
-
-        def pull(hub: Any) -> Any:
-            if self._source.hub is not hub:
-                self._source = Source(hub)
-            if showing is not None:
-                return hub.pull_shown.remote(self.incarnation, showing, part, form)
-            return hub.pull.remote(part) if form == "float32" else hub.pull_coded.remote(part, form)
-
-        answer = self._ask(pull)
-        if form != "float32":
-            return self._decoded(answer)
-        header, (ref,) = answer
-        return Snapshot(header, torch.from_numpy(self._source.fetched(ref)))
-
-    def _decoded(self, answer: PublishedCoded) -> Snapshot:
-        """The base is fetched once, and kept until the hub has a newer one."""
-        from ray_easgd.codec import decode_onto
-
-        num_bytes = 0
-        if self._base is None or self._base[0] != answer.base:
-            self._base = answer.base, torch.from_numpy(self._source.fetched(answer.base_ref[0]))
-            num_bytes = self._base[1].nbytes
-        base = self._base[1]
-        if not answer.coded:
-            return Snapshot(answer.header, base, num_bytes)
-        coded: Coded = self._source.fetched(answer.coded[0])
-        return Snapshot(answer.header, decode_onto(base, coded), num_bytes + coded.nbytes)
+        pull = partial(self._feed.pull, incarnation=self.incarnation, showing=showing)
+        return self._feed.snapshot(self._ask(pull))
 
     def _send(self, header: PushHeader, d: Payload) -> PushReply:
         """Sent until answered: the hub knows by its number whether it had applied it."""
         if self.clerk is not None:
             reply = self.clerk.apply(header, d)
-            if self.clerk.desk.is_to_tell:
+            if self.clerk.desk.asks_for_word():
                 self._collect()
             return reply
         d = d.landed() if isinstance(d, Parcel) else d
@@ -394,7 +374,3 @@ def _nothing() -> None:
 
 def _nobody_asks(kind: str, message: str) -> None:
     """Nobody wants to know."""
-
-
-def _join(hub: Any, hello: tuple[Any, ...]) -> Any:
-    return hub.join.remote(*hello)

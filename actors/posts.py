@@ -16,9 +16,10 @@ Sitting = tuple[str, int]
 class Hub:
     """An aggregator that is there, or the center: the actor's ``handle``, and the id of its node.
 
-    ``life`` counts the processes that were it. ``has_memory``: it went on with the memory of the
-    one before, so children who exchange there are its own already; ``known`` are others' lives
-    that it goes on with, for each slice. ``is_leaf``: workers may join. The center has no parent.
+    ``life`` counts the processes that were it. ``memory``: tokens of the segments of the one
+    before that it went on with, so children who exchange there are its own already; ``known`` are
+    others' lives that it goes on with, for each slice. ``is_leaf``: workers may join. The center
+    has no parent.
     """
 
     name: str
@@ -26,7 +27,7 @@ class Hub:
     node: str = ""
     parent: str = "center"
     life: int = 1
-    has_memory: bool = False
+    memory: tuple[str, ...] = ()
     known: tuple[frozenset[int], ...] = ()
     is_leaf: bool = True
 

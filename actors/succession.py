@@ -6,7 +6,8 @@ Nobody waits for a child that is stopped: it joins the successor later, as a new
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +18,13 @@ from ray_easgd.parameters import Slot
 from ray_easgd.protocol import SnapshotHeader, Version
 
 if TYPE_CHECKING:
+    from ray import ObjectRef
+
     from actors.links import HubLink
     from ray_easgd.shared.segment import Address
 
 ANSWER_S = 2.0
+_PATIENCE_S = 8.0
 _UNHEARD_OF = 1024  # lives that may have begun since anybody told the driver
 
 Lives = Mapping[int, str]
@@ -31,8 +35,8 @@ Lives = Mapping[int, str]
 class Holding:
     """What a child has that could bring back one slice of a hub that died.
 
-    Its life there, the version of the newest snapshot it was given, and the way into the hub's
-    memory where it exchanges in that.
+    Its life there, and the version of the newest snapshot it was given; or where it exchanges in
+    the hub's memory the way into that, and the version that it has now.
     """
 
     child: str
@@ -49,28 +53,54 @@ def holdings(links: Sequence[HubLink], hub: str) -> tuple[Holding, ...]:
 
 
 def newest(links: Sequence[HubLink], hub: str, part: int) -> tuple[SnapshotHeader, np.ndarray]:
-    """The newest snapshot of a hub's slice that an edge was given."""
-    snapshot = [link for link in links if link.hub_name == hub][part].newest
+    """The newest that an edge has of a hub's slice: what is in its memory, or a snapshot."""
+    link = [link for link in links if link.hub_name == hub][part]
+    snapshot, held = link.newest, link.holding
     assert snapshot is not None
+    if held is not None and held.address is not None:
+        from ray_easgd.shared.segment import SharedMemoryUnavailable
+
+        with suppress(SharedMemoryUnavailable):
+            return _remembered(held.address, snapshot.header)
     return snapshot.header, snapshot.vector.cpu().numpy()  # a GPU worker has it on its device
+
+
+def _remembered(address: Address, at_first: SnapshotHeader) -> tuple[SnapshotHeader, np.ndarray]:
+    """A copy of what is in a hub's memory, valid element by element, by a mapping of its own.
+
+    Whose pushes it has by messages stands nowhere there.
+    """
+    from ray_easgd.shared.segment import Segment
+
+    with Segment.open(address) as segment:
+        board = segment.board
+        version = Version(board.hub_epoch, board.version_count)
+        return replace(at_first, version=version, applied={}), segment.vector.copy()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Legacy:
     """What is left of a hub, slice by slice.
 
-    ``lives`` are its children, ``afar`` those that answered and exchange by messages.
-    ``addresses`` lead into the hub's memory, through children on its node; empty where nobody has
-    it. ``keepers`` hold the newest snapshot that anybody was given, of ``version`` at least:
-    actors, to be asked by ``newest``.
+    ``lives`` are its children. ``addresses`` lead into the hub's memory, through each child on its
+    node that answered; empty where nobody has it. ``keepers`` are the children of each slice, who
+    has the newest first, of ``version`` at least. ``in_memory``: these have that from its memory.
+    ``afar`` are those that answered, exchange by messages, and can say what a keeper's snapshot
+    lacks of them.
     """
 
     layout: tuple[Slot, ...]
     lives: tuple[Lives, ...]
     afar: tuple[Lives, ...]
-    addresses: tuple[Address, ...]
-    keepers: tuple[Any, ...]
+    addresses: tuple[tuple[Address, ...], ...]
+    keepers: tuple[tuple[Any, ...], ...]
     version: Version
+    in_memory: bool
+
+    @property
+    def memory(self) -> tuple[str, ...]:
+        """The token of each slice's."""
+        return tuple(each[0].token for each in self.addresses)
 
     @property
     def youngest(self) -> int:
@@ -90,35 +120,67 @@ def gather(
 
     ``known``: the lives that it had told of, of whom some may be stopped.
     """
-    asked = {child.holdings.remote(hub): child for child in children}
-    answered = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)[0] if asked else []
     found: list[tuple[Any, tuple[Holding, ...]]] = []
-    for reference in answered:
+    for child, answer in _answers({child.holdings.remote(hub): child for child in children}):
         try:
-            holdings = ray.get(reference)
+            held = ray.get(answer)
         except RayError:
             continue  # it died too
-        if len(holdings) == num_slices:
-            found.append((asked[reference], holdings))
+        if len(held) == num_slices:
+            found.append((child, held))
     if not found:
         return None
-    by_slice = [[(child, held[k]) for child, held in found] for k in range(num_slices)]
-    addresses = [_first([h.address for _, h in each]) for each in by_slice]
-    newest = [max(each, key=lambda one: one[1].version) for each in by_slice]
-    has_memory = all(address is not None for address in addresses)
+    slices = [_Slice([(child, held[k]) for child, held in found]) for k in range(num_slices)]
+    has_memory = all(each.addresses for each in slices)
     return Legacy(
         layout=found[0][1][0].layout,
-        lives=tuple(
-            {**(known or {}), **{h.incarnation: h.child for _, h in each}} for each in by_slice
-        ),
-        afar=tuple(
-            {h.incarnation: h.child for _, h in each if h.address is None} for each in by_slice
-        ),
-        addresses=tuple(a for a in addresses if a is not None) if has_memory else (),
-        keepers=tuple(child for child, _ in newest),
-        version=min(h.version for _, h in newest),
+        lives=tuple({**(known or {}), **each.lives} for each in slices),
+        afar=tuple(each.afar for each in slices),
+        addresses=tuple(each.addresses for each in slices) if has_memory else (),
+        keepers=tuple(each.keepers for each in slices),
+        version=min(each.version for each in slices),
+        in_memory=all(each.is_remembered for each in slices),
     )
 
 
-def _first(addresses: Sequence[Address | None]) -> Address | None:
-    return next((address for address in addresses if address is not None), None)
+def kept(keepers: Sequence[Any], hub: str, part: int) -> tuple[SnapshotHeader, np.ndarray] | None:
+    """What the first of them has who can say so; None where nobody can any more.
+
+    For the answer there is a limit, as one may have been stopped; not for its way here.
+    """
+    for keeper in keepers:
+        asked = keeper.newest.remote(hub, part)
+        if ray.wait([asked], timeout=_PATIENCE_S, fetch_local=False)[0]:
+            with suppress(RayError):
+                found: tuple[SnapshotHeader, np.ndarray] = ray.get(asked)
+                return found
+    return None
+
+
+def _answers(asked: Mapping[ObjectRef[Any], Any]) -> list[tuple[Any, ObjectRef[Any]]]:
+    """Of those who answer in time. Where nobody does, the first who does is waited for: a machine
+    that is busy for a moment is no reason to forget what the children have."""
+    waiting = list(asked)
+    answered: list[ObjectRef[Any]] = []
+    for number, patience_s in ((len(waiting), ANSWER_S), (1, _PATIENCE_S)):
+        if waiting and not answered:
+            answered = ray.wait(waiting, num_returns=number, timeout=patience_s)[0]
+    return [(asked[reference], reference) for reference in answered]
+
+
+class _Slice:
+    """What children have of one slice. The memory of an older epoch is nobody's: who is in it has
+    not heard yet of the hub's last succession."""
+
+    def __init__(self, held: Sequence[tuple[Any, Holding]]) -> None:
+        ranked = sorted(held, key=lambda one: one[1].version, reverse=True)
+        self.keepers, newest = tuple(child for child, _ in ranked), ranked[0][1]
+        self.version, self.is_remembered = newest.version, newest.address is not None
+        self.lives = {one.incarnation: one.child for _, one in held}
+        by_messages = {one.incarnation: one.child for _, one in held if one.address is None}
+        self.afar = {} if self.is_remembered else by_messages
+        self.addresses = tuple(
+            one.address
+            for _, one in held
+            if one.address is not None and one.version.epoch == self.version.epoch
+        )

@@ -311,7 +311,7 @@ class Elastic:
         self.counts.moves += pending is None
         self.counts.met_in_place(x.nbytes, meeting)
         self._told.exchanged(self.clock, loss, meeting.squared_norm**0.5, rate, meeting.staleness)
-        if desk.is_to_tell:
+        if desk.asks_for_word():
             self.link.tell()
 
     def _move(self, d: Tensor) -> None:

@@ -81,6 +81,20 @@ def test_who_asks_a_controller_before_it_was_told_of_the_run_waits(cluster: None
         end_process(controller)
 
 
+class _Keeper:
+    """Who was given that snapshot."""
+
+    def __init__(self, header: Any, vector: Any) -> None:
+        self._held = header, ray.get(vector)
+
+    @property
+    def newest(self) -> Any:
+        return self
+
+    def remote(self, hub: str, part: int) -> Any:
+        return ray.put(self._held)
+
+
 CHILDREN = {1: "worker-1", 2: "worker-2"}
 
 
@@ -96,13 +110,14 @@ def test_nobody_joins_or_is_lost_before_a_successor_has_taken_over(cluster: None
         lives=(CHILDREN,),
         afar=(CHILDREN,),
         addresses=(),
-        keepers=(),
+        keepers=((_Keeper(header, vector),),),
         version=header.version,
+        in_memory=False,
     )
     with ThreadPoolExecutor() as pool:
         newcomer, lost = pool.submit(joined, center, "worker-3"), pool.submit(lose, center)
         assert not center.status().children
-        center.recover(legacy, 2, legacy.youngest, (header, ray.get(vector)))
+        assert center.recover("center", legacy, 2, legacy.youngest, None) == ""
         assert lost.result() == [1]
         incarnation, header, _, _ = newcomer.result()
     assert incarnation > legacy.youngest

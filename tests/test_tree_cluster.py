@@ -171,7 +171,6 @@ def test_all_data_reaches_the_center_through_the_tree(tree: Tree) -> None:
     assert sorted(s.hub for s in statuses) == ["aggregator-1-0"] * 2 + ["aggregator-1-1"] * 2
     assert root.progress.num_distinct == SAMPLES
     assert root.steps >= SAMPLES // 8
-    assert root.version.count < sum(s.exchanges for s in statuses)
     tree.check_ledger()
     ray.get(tree.run(Program(loop=ten_steps)))  # and comes back when there is one again
     again = ray.get(tree.pool.center.status.remote())

@@ -28,7 +28,7 @@ class OnADevice:
 
 def test_the_newest_snapshot_of_a_worker_with_a_gpu_can_be_handed_on() -> None:
     snapshot: Any = SimpleNamespace(header=object(), vector=OnADevice())
-    link: Any = SimpleNamespace(hub_name="center", newest=snapshot)
+    link: Any = SimpleNamespace(hub_name="center", newest=snapshot, holding=None)
     header, vector = newest([link], "center", 0)
     assert header is snapshot.header
     assert vector.tolist() == [1.0, 1.0, 1.0]

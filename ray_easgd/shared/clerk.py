@@ -44,7 +44,7 @@ class Clerk:
         with self._lock:
             self._check()
             header = SnapshotHeader(
-                version=self._version,
+                version=self.desk.version,
                 moving_rate=self.desk.moving_rate,
                 applied={self.desk.incarnation: self._applied},
             )
@@ -80,10 +80,6 @@ class Clerk:
         """Nobody is at the desk afterwards."""
         with self._lock:
             self._is_open = False
-
-    @property
-    def _version(self) -> Version:
-        return Version(self.desk.hub_epoch, self.desk.version_count)
 
     def _check(self) -> None:
         if not self._is_open:

@@ -7,12 +7,13 @@ distance and goes with the next exchange.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ray_easgd.protocol import Interval, Outcome
+from ray_easgd.protocol import Interval, Outcome, Version
 from ray_easgd.shared import passes
 from ray_easgd.shared.board import RING, SEEN, Board
 from ray_easgd.shared.passes import NO_SIGNS, Passed, Vector, fence
@@ -20,6 +21,7 @@ from ray_easgd.shared.segment import Segment
 from ray_easgd.shared.stripes import Stripes
 
 _GOLDEN = 0.6180339887498949
+_MOST_SILENCE_S = 2.0
 
 Visit = Callable[[int, int], Passed]
 
@@ -87,6 +89,7 @@ class Desk:
         if ledger_seed is not None:
             signs = np.random.default_rng(ledger_seed).integers(0, 2, self._board.n, dtype=np.int8)
             self._signs = signs * np.int8(2) - np.int8(1)
+        self._silent_until = time.monotonic() + _MOST_SILENCE_S
         self._steps = 0
         self._unreached: list[Interval] = []  # data of exchanges that found every stripe busy
         self._untold: list[Interval] = []  # data of others, for which the row had no room
@@ -168,10 +171,20 @@ class Desk:
         return self._board.version_count
 
     @property
-    def is_to_tell(self) -> bool:
-        """Whether the hub wants to hear of exchanges now."""
-        board = self._board
-        return board.version_count >= board.wake_count
+    def version(self) -> Version:
+        """The hub's, as it is now."""
+        return Version(self.hub_epoch, self.version_count)
+
+    def asks_for_word(self) -> bool:
+        """Whether the hub is to hear of exchanges now: where it wants to, and every few seconds.
+
+        Who never speaks to it would never learn that it died and that its memory is nobody's.
+        """
+        board, now = self._board, time.monotonic()
+        if board.version_count < board.wake_count and now < self._silent_until:
+            return False
+        self._silent_until = now + _MOST_SILENCE_S
+        return True
 
     @property
     def hub_epoch(self) -> int:
