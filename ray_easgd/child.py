@@ -28,6 +28,7 @@ class Child:
     incarnation: int
     sequence: int = 0
     retained: deque[tuple[PushHeader, Payload]] = field(default_factory=deque)
+    _missed_before: tuple[int, int] = (0, 0)  # which push, and how often it was said
 
     @property
     def may_push(self) -> bool:
@@ -46,6 +47,18 @@ class Child:
         last = snapshot.applied.get(self.incarnation, 0)
         while self.retained and self.retained[0][0].sequence <= last:
             self.retained.popleft()
+
+    def has_lost_what_is_missing(self, sequence: int) -> bool:
+        """The hub lacks what came before push ``sequence`` (0: of none): whether nobody has it.
+
+        A snapshot had shown it, and the hub's successor goes on from an older one. Some such words
+        may have been under way while the pushes went again, and mean nothing.
+        """
+        if not self.retained or self.retained[0][0].sequence != sequence:
+            return False
+        before, times = self._missed_before
+        self._missed_before = sequence, times + 1 if before == sequence else 1
+        return self._missed_before[1] > 2 * WINDOW
 
     def send_again(self, push: Callable[[PushHeader, Payload], None]) -> bool:
         """All that no snapshot has shown, oldest first; whether there was anything."""

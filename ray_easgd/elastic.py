@@ -202,7 +202,7 @@ class Elastic:
 
     def _collect(self) -> bool:
         """Take in what the background has brought, without waiting; whether pushes went again."""
-        again = False
+        misses = False
         if (snapshot := self.intake.arrived(self.clock)) is not None:
             if self._is_wanted(snapshot):
                 self.intake.keep(snapshot)
@@ -212,13 +212,16 @@ class Elastic:
             if reply.outcome is Outcome.APPLIED:
                 self._applied(reply)
             elif reply.outcome is Outcome.GAP:
-                again = self._child.send_again(self.link.push)
+                misses = True
+                if self._child.has_lost_what_is_missing(reply.sequence):
+                    self._begin_new_life(is_known=False)
+                    return False
             elif reply.outcome is Outcome.STALE:
                 self._take_back(reply)
             elif reply.outcome is Outcome.REFUSED:
                 self._begin_new_life()
                 return False
-        return again
+        return misses and self._child.send_again(self.link.push)  # once, however many it misses
 
     def _is_wanted(self, snapshot: Snapshot) -> bool:
         """Not what was asked for by an earlier life, where an answer has to show our last push."""
