@@ -50,6 +50,7 @@ class Controller(Named):
         total_samples: int | None,
         bounded: bool,
         num_hubs: int = 0,
+        room: int = 0,
         folder: str = "",
         home: str = "",
     ) -> None:
@@ -66,7 +67,7 @@ class Controller(Named):
         self._workers: dict[Sitting, WorkerStatus] = {}
         self._gone: set[Sitting] = set()
         self._bequests: deque[tuple[float, Belongings]] = deque(maxlen=_MOST_BEQUESTS)
-        self._posts = Posts(num_hubs)
+        self._posts = Posts(num_hubs, room)
         self._epoch = 0  # of the center's state, as its leases follow it
         self._is_first = not ray.get_runtime_context().was_current_actor_reconstructed
         self._remembers = Event()
@@ -310,6 +311,7 @@ def start_controller(
     total_samples: int | None,
     bounded: bool,
     num_hubs: int = 0,
+    room: int = 0,
     num_waiting: int = 16,
     progress: Progress | None = None,
     folder: str = "",
@@ -321,7 +323,8 @@ def start_controller(
     back by itself, is told what it knew, and questions under way are asked again; none does harm
     when it is asked twice. ``max_concurrency``: a worker's question does not queue behind
     another's.
-    ``num_hubs``: aggregators that workers may be posted to, ``num_waiting``: who may wait for one.
+    ``num_hubs``: aggregators that workers may be posted to, ``room``: how many to each,
+    ``num_waiting``: who may wait for one.
     ``progress``: what a run that is resumed has seen. ``folder``: where the run writes, which its
     live page reads, beside the driver.
     """
@@ -334,6 +337,14 @@ def start_controller(
         max_concurrency=4,
         concurrency_groups={"waiting": num_waiting, "control": 2},
         **placed("controller"),
-    ).remote(run, total_samples, bounded, num_hubs, folder, ray.get_runtime_context().get_node_id())
+    ).remote(
+        run,
+        total_samples,
+        bounded,
+        num_hubs,
+        room,
+        folder,
+        ray.get_runtime_context().get_node_id(),
+    )
     controller.begin.remote(centers, progress)
     return controller

@@ -100,6 +100,11 @@ class Hubs:
         """Aggregators that take workers."""
         return sum(self._is_leaf(spot) for spot in self.spots[1:])
 
+    @property
+    def room(self) -> int:
+        """For workers, at each of them."""
+        return self.spots[-1].level.fan_out if self.spots[1:] else 0
+
     def start(self, controller: ActorProxy[Controller], resumed: Resumption | None = None) -> None:
         """Start the aggregators, parents first. Nobody waits for them here."""
         self._controller = controller

@@ -42,10 +42,13 @@ def center_name(shard: int) -> str:
 
 
 class Posts:
-    """The hubs of a run as children find them. ``num_hubs``: aggregators that take workers."""
+    """The hubs of a run as children find them.
 
-    def __init__(self, num_hubs: int) -> None:
-        self._num_hubs = num_hubs
+    ``num_hubs``: aggregators that take workers, ``room``: of each, as the tree is planned.
+    """
+
+    def __init__(self, num_hubs: int, room: int = 0) -> None:
+        self._num_hubs, self._room = num_hubs, room
         self._hubs: dict[str, Hub] = {}
         self.workers: dict[Sitting, str] = {}  # the hub that each is under
         self._changed = Condition()
@@ -59,14 +62,22 @@ class Posts:
                 self._changed.notify_all()
 
     def attach(self, worker: Sitting, node: str) -> Hub:
-        """The hub on its node, or the one with the fewest workers; once all were there."""
+        """The hub on its node while that has room: then no other is waited for. Once all were
+        there, else the one with the fewest workers."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._leaves()) >= self._num_hubs)
             self.workers.pop(worker, None)
-            under = list(self.workers.values())
-            loads = [HubLoad(h.name, h.node, under.count(h.name)) for h in self._leaves()]
-            self.workers[worker] = choose_hub(loads, node)
+            self._changed.wait_for(
+                lambda: len(self._leaves()) >= self._num_hubs or self._has_room(node)
+            )
+            self.workers[worker] = choose_hub(self._loads(), node)
             return self._hubs[self.workers[worker]]
+
+    def _has_room(self, node: str) -> bool:
+        return any(h.node == node and h.num_children < self._room for h in self._loads())
+
+    def _loads(self) -> list[HubLoad]:
+        under = list(self.workers.values())
+        return [HubLoad(h.name, h.node, under.count(h.name)) for h in self._leaves()]
 
     @property
     def hubs(self) -> tuple[Hub, ...]:

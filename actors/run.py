@@ -129,6 +129,7 @@ class Run:
                 total_samples=self.config.stop.samples,
                 bounded=self.config.stop != StopSection(),
                 num_hubs=self.hubs.num_leaves,
+                room=self.hubs.room,
                 num_waiting=max(16, 2 * self._num_workers),
                 progress=self.resumed.progress if self.resumed else None,
                 folder=self.folder.path,
