@@ -7,7 +7,6 @@ without waiting. It imports no torch.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from threading import Event, Lock
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import ray
 from ray.exceptions import RayError
 
+from actors.bequests import Bequests
 from actors.lifecycle import Named, actor_name, as_actor
 from actors.page import Page, start_page
 from actors.placement import placed
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from ray_easgd.belongings import Belongings
 
 _ANSWER_S = 1.0
-_MOST_BEQUESTS = 8  # each as large as a model and its optimizer
-_FRESH_S = 300.0  # who comes later than that begins at the center: it is nearer by then
 
 
 class Controller(Named):
@@ -66,7 +64,7 @@ class Controller(Named):
         self._notes: list[Note] = []
         self._workers: dict[Sitting, WorkerStatus] = {}
         self._gone: set[Sitting] = set()
-        self._bequests: deque[tuple[float, Belongings]] = deque(maxlen=_MOST_BEQUESTS)
+        self._bequests = Bequests(self._tell_of_bequest)
         self._posts = Posts(num_hubs, room)
         self._epoch = 0  # of the center's state, as its leases follow it
         self._is_first = not ray.get_runtime_context().was_current_actor_reconstructed
@@ -199,6 +197,7 @@ class Controller(Named):
     @ray.method(concurrency_group="control")
     def observe(self, *hubs: HubStatus) -> tuple[Book, list[Note], list[WorkerStatus]]:
         """Take the hubs' word on what has been trained; give what came in since last time."""
+        self._bequests.look()
         with self._lock:
             notes, self._notes = self._notes, []
             self._take_word(hubs)
@@ -225,16 +224,12 @@ class Controller(Named):
     @ray.method(concurrency_group="control")
     def bequeath(self, belongings: Belongings) -> None:
         """What a worker leaves whose machine is about to go."""
-        self._bequests.append((time.monotonic(), belongings))
+        self._bequests.leave(belongings)
 
     @ray.method(concurrency_group="control")
     def inherit(self) -> Belongings | None:
         """For who comes in its place; each once."""
-        while self._bequests:
-            left_at, belongings = self._bequests.popleft()
-            if time.monotonic() - left_at < _FRESH_S:
-                return belongings
-        return None
+        return self._bequests.take()
 
     @ray.method(concurrency_group="control")
     def census(self) -> Census:
@@ -262,6 +257,11 @@ class Controller(Named):
                 me = ray.get_runtime_context().current_actor
                 self._page = start_page(self._run, self._folder, me, node=self._home)
             return self._page
+
+    def _tell_of_bequest(self, message: str) -> None:
+        note = Note(at=time.time(), source="controller", name="bequest_dropped", message=message)
+        with self._lock:
+            self._notes.append(note)
 
     def _at_a_glance(self) -> Book:
         book, knows = self._book, self._is_first or self._remembers.is_set()

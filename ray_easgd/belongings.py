@@ -10,9 +10,14 @@ import numpy as np
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Belongings:
     """``owner`` left its vector, shape (n,), after its last exchange; its local step's state and
-    the state of torch's generator, as ``torch.save`` writes them."""
+    that of its generators (``random_state.py``), as ``torch.save`` writes them."""
 
     owner: str
     vector: np.ndarray
     step: bytes
     random: bytes
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes to keep them."""
+        return self.vector.nbytes + len(self.step) + len(self.random)

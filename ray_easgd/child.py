@@ -48,17 +48,17 @@ class Child:
         while self.retained and self.retained[0][0].sequence <= last:
             self.retained.popleft()
 
-    def has_lost_what_is_missing(self, sequence: int) -> bool:
-        """The hub lacks what came before push ``sequence`` (0: of none): whether nobody has it.
+    def can_fill(self, sequence: int) -> bool:
+        """The hub lacks what came before push ``sequence`` (0: of none): whether that is kept here.
 
-        A snapshot had shown it, and the hub's successor goes on from an older one. Some such words
-        may have been under way while the pushes went again, and mean nothing.
+        It is not where a snapshot had shown it and the hub's successor goes on from an older one.
+        Some such words may have been under way while pushes went again: they mean nothing.
         """
         if not self.retained or self.retained[0][0].sequence != sequence:
-            return False
+            return True
         before, times = self._missed_before
         self._missed_before = sequence, times + 1 if before == sequence else 1
-        return self._missed_before[1] > 2 * WINDOW
+        return self._missed_before[1] <= 2 * WINDOW
 
     def send_again(self, push: Callable[[PushHeader, Payload], None]) -> bool:
         """All that no snapshot has shown, oldest first; whether there was anything."""

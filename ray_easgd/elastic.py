@@ -211,15 +211,12 @@ class Elastic:
         for reply in self.link.replies():
             if reply.outcome is Outcome.APPLIED:
                 self._applied(reply)
-            elif reply.outcome is Outcome.GAP:
+            elif reply.outcome is Outcome.GAP and self._child.can_fill(reply.sequence):
                 misses = True
-                if self._child.has_lost_what_is_missing(reply.sequence):
-                    self._begin_new_life(is_known=False)
-                    return False
             elif reply.outcome is Outcome.STALE:
                 self._take_back(reply)
-            elif reply.outcome is Outcome.REFUSED:
-                self._begin_new_life()
+            elif reply.outcome in (Outcome.REFUSED, Outcome.GAP):
+                self._begin_new_life(is_known=reply.outcome is Outcome.REFUSED)
                 return False
         return misses and self._child.send_again(self.link.push)  # once, however many it misses
 

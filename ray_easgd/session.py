@@ -42,6 +42,7 @@ from ray_easgd.parameters import ParameterVector
 from ray_easgd.ports import Reporter
 from ray_easgd.progress import merge
 from ray_easgd.protocol import Interval
+from ray_easgd.random_state import give_random, take_random
 from ray_easgd.slices import Slices
 
 if TYPE_CHECKING:
@@ -208,13 +209,13 @@ class SessionElastic(Slices):
             owner=self._session.name,
             vector=self.vector.flat.detach().cpu().numpy(),
             step=_saved(state_of()),  # a user's own step may have none
-            random=_saved(torch.get_rng_state()),
+            random=_saved(take_random(self._session.device)),
         )
 
     def _take_over(self, left: Belongings) -> None:
         if self._local_step is not None and (state := _loaded(left.step)):
             self._local_step.load_state_dict(state)
-        torch.set_rng_state(_loaded(left.random))
+        give_random(_loaded(left.random), self._session.device)
         name = self._session.name
         self._session.reporter.event(
             "inherited",

@@ -24,7 +24,7 @@ FLOORS = (
         {
             *{"parameters", "config", "sections", "ports", "topology", "moving_rate"},
             *{"schedules", "result", "progress", "journal", "pacer", "adaptive_period"},
-            *{"divergence", "processes", "vitals", "series", "belongings"},
+            *{"divergence", "processes", "vitals", "series", "belongings", "random_state"},
         },
     ),
     ("mathematics", {"algorithms", "codec", "ledger", "kernels", "compiled", "theory", "tasks"}),

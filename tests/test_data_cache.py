@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from ray_easgd.data import cache
 from ray_easgd.errors import BadData
+from tests.stopping import stop
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +73,21 @@ def test_nobody_waits_for_a_builder_that_was_killed(builder: subprocess.Popen[by
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(cache.entry, "key", write)
         builder.kill()
+        assert (waiting.result() / "it").read_text() == "whole"
+
+
+def test_nobody_waits_for_one_that_is_stopped(
+    builder: subprocess.Popen[bytes], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "SILENCE_S", 2.0)
+    (lock,) = root.glob("*.lock")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(cache.entry, "key", write)
+        before = lock.stat().st_mtime
+        while lock.stat().st_mtime < before + 2 * cache.SILENCE_S:
+            assert not waiting.done(), "its builder is at work"
+            time.sleep(0.01)
+        stop(builder.pid)
         assert (waiting.result() / "it").read_text() == "whole"
 
 

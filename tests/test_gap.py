@@ -60,7 +60,7 @@ def test_answers_that_were_under_way_as_it_sent_again_mean_nothing() -> None:
     for sequence in (1, 2):
         header = PushHeader(incarnation=1, sequence=sequence, computed_from=Version(1, 0), steps=1)
         child.retain(header, torch.zeros(1))
-    assert not child.has_lost_what_is_missing(0)  # a successor's first word
+    assert child.can_fill(0)  # a successor's first word
     for _ in range(WINDOW):
-        assert not child.has_lost_what_is_missing(2), "it has the one before"
-        assert not child.has_lost_what_is_missing(1)
+        assert child.can_fill(2), "it has the one before"
+        assert child.can_fill(1)

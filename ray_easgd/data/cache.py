@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 from ray_easgd import environment
 from ray_easgd.errors import BadData
@@ -19,6 +20,9 @@ FORMAT = 1
 """Raise it when what an entry holds changes, and every old entry is ignored."""
 PATIENCE_S = 600.0
 """How long another process may take to fill an entry until a copy of one's own is made."""
+SILENCE_S = 10.0
+"""How long it may show no sign of life: it is stopped, then."""
+_BEAT_S = 1.0
 _LEFT_S = 86_400.0
 
 
@@ -37,7 +41,8 @@ def entry(key: str, build: Callable[[Path], None]) -> Path:
     """The folder of ``key``, filled by ``build(folder)`` if nobody has done so yet.
 
     It is filled under another name and renamed, so a reader sees all of it or nothing. One process
-    of a machine fills it, and the others wait for that, for its end, or ``PATIENCE_S``.
+    of a machine fills it, and the others wait for that while it shows signs of life, or
+    ``PATIENCE_S``.
     """
     final = environment.cache_root() / f"{key}-v{FORMAT}"
     if final.is_dir():
@@ -88,16 +93,43 @@ def _alone(lock: Path) -> Iterator[None]:
     Who waits in vain, because the holder hangs or is stopped, goes on as if it were alone: then two
     copies are made, and the first to be whole is taken.
     """
-    with lock.open("w") as file:
+    with lock.open("a") as file:
         waiting = Thread(target=_hold, args=(file.fileno(),), daemon=True)
         waiting.start()
-        waiting.join(PATIENCE_S)
-        yield
+        until = time.monotonic() + PATIENCE_S
+        waiting.join(min(_BEAT_S, PATIENCE_S))  # who has just begun gives its first sign by then
+        while waiting.is_alive() and time.monotonic() < until and _is_alive(lock):
+            waiting.join(_BEAT_S)
+        with _signs_of_life(lock):
+            yield
 
 
 def _hold(lock: int) -> None:
     with suppress(OSError):  # a file system without locks
         fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def _is_alive(lock: Path) -> bool:
+    return time.time() - lock.stat().st_mtime < SILENCE_S
+
+
+@contextmanager
+def _signs_of_life(lock: Path) -> Iterator[None]:
+    """A new time of last change every second, which a process that is stopped cannot give."""
+    is_done = Event()
+
+    def beat() -> None:
+        while True:
+            with suppress(OSError):
+                os.utime(lock)
+            if is_done.wait(_BEAT_S):
+                return
+
+    Thread(target=beat, daemon=True).start()
+    try:
+        yield
+    finally:
+        is_done.set()
 
 
 def _publish(aside: Path, final: Path) -> None:
