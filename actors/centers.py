@@ -85,7 +85,8 @@ class Centers:
         self._num_workers, self._tell, self._traced = num_workers, tell, traced
         self._children_of, self._kept = children_of, kept
         self._controller: ActorProxy[Controller]
-        self._standby: dict[int, Any] = {}  # processes that are no center yet
+        self._standby: dict[int, tuple[Any, ObjectRef[None]]] = {}  # no centers yet; their ends
+        self._num_standby_lost = 0
         self._num_started: dict[int, int] = {}
         handles = given or [self._started(k) for k in range(config.center.shards)]
         self._places = [
@@ -135,8 +136,12 @@ class Centers:
     def stand_by(self) -> None:
         """Have a process ready for each shard: imports take seconds that a successor has not."""
         for k in range(len(self._places)):
-            if k not in self._standby:
-                self._standby[k] = self._beside(k)
+            if k in self._standby and ray.wait([self._standby[k][1]], timeout=0)[0]:
+                del self._standby[k]
+                self._num_standby_lost += 1
+            if k not in self._standby and self._num_standby_lost <= _MOST_LOSSES:
+                handle = self._beside(k)
+                self._standby[k] = handle, handle.watch.remote()
 
     def saw(self, statuses: Sequence[HubStatus]) -> None:
         """What each shard last said of itself."""
@@ -162,7 +167,7 @@ class Centers:
 
     def end(self) -> None:
         """End every process."""
-        for handle in (*self.handles, *self._standby.values()):
+        for handle in (*self.handles, *(handle for handle, _ in self._standby.values())):
             end_process(handle)
 
     # -- succession ----------------------------------------------------------------------------
@@ -222,8 +227,10 @@ class Centers:
         return self._num_started[k]
 
     def _successor(self, k: int) -> Any:
-        standby = self._standby.pop(k, None)
-        return standby or self._beside(k)
+        if (standby := self._standby.pop(k, None)) is None:
+            return self._beside(k)
+        handle, end = standby
+        return self._beside(k) if ray.wait([end], timeout=0)[0] else handle
 
     def _beside(self, k: int) -> Any:
         """A process where the shard is, as its memory is there; elsewhere if that node is gone."""

@@ -231,7 +231,8 @@ class Hub:
 
     def apply(self, header: PushHeader, d: Payload) -> PushReply:
         """Take one push in, exactly once, and say what became of it."""
-        staleness = self._count - header.computed_from.count
+        # Of a center that was lost it may be newer than what the successor began from.
+        staleness = max(0, self._count - header.computed_from.count)
         outcome = self._judge(header, staleness)
         if outcome is not Outcome.APPLIED:
             self.refused += outcome is Outcome.REFUSED

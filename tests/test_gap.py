@@ -10,7 +10,7 @@ from ray_easgd.algorithms.messages import by_messages
 from ray_easgd.child import WINDOW, Child
 from ray_easgd.elastic import Elastic
 from ray_easgd.elastic_options import ElasticOptions
-from ray_easgd.hub import Hub
+from ray_easgd.hub import Hub, options_for
 from ray_easgd.link import Snapshot
 from ray_easgd.local import LocalLink
 from ray_easgd.one_way import kind_of_tie
@@ -64,3 +64,16 @@ def test_answers_that_were_under_way_as_it_sent_again_mean_nothing() -> None:
     for _ in range(WINDOW):
         assert child.can_fill(2), "it has the one before"
         assert child.can_fill(1)
+
+
+def test_a_push_from_a_newer_center_than_the_successors_is_not_stale() -> None:
+    """By ``staleness_power`` it would count for more than all of it, or divide by zero."""
+    options = options_for(METHODS["easgd"], staleness_power=1.0)
+    hub = Hub(options)
+    life = hub.admit("w", torch.zeros(4), ())
+    successor = Hub.recovered(options, hub.snapshot(), (), hub.children, epoch=2, born=9)
+    header = PushHeader(incarnation=life, sequence=1, computed_from=Version(1, 1), steps=1)
+    reply = successor.apply(header, torch.ones(4))
+    assert reply.staleness == 0
+    assert successor.vector is not None
+    assert successor.vector.tolist() == [1.0] * 4

@@ -160,6 +160,27 @@ def test_a_center_that_dies_before_anybody_joined_has_a_successor(pool: Pool) ->
         stage.end()
 
 
+def test_a_process_that_stands_by_and_dies_is_replaced(pool: Pool) -> None:
+    stage = Stage(pool, Config.build({"algorithm": {"name": "easgd"}}), [])
+    root = stage.hubs.root
+
+    def standing_by() -> Any:
+        root.stand_by()
+        return root._standby[0][0]
+
+    try:
+        first = standing_by()
+        assert standing_by() is first
+        end_process(first)
+        stage.watch(lambda: standing_by() is not first)
+        second = standing_by()
+        end_process(stage.hubs.centers[0])
+        stage.watch(partial(stage.was_told, "center_replaced"))
+        assert stage.hubs.centers[0] is second, "it was ready"
+    finally:
+        stage.end()
+
+
 def test_children_go_on_in_the_memory_of_a_center_that_died(pool: Pool, tmp_path: Path) -> None:
     config = Config.build({"algorithm": {"name": "easgd"}, "exchange": {"ledger": True}})
     stage, flag = Stage(pool, config, [METHODS["easgd"]] * 3), tmp_path / "enough"
