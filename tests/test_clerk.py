@@ -56,10 +56,11 @@ def test_what_finds_a_stripe_busy_goes_with_the_next_push(segment: Segment, hall
 def test_a_walk_in_parts_meets_every_stripe_once(row: int, parts: int) -> None:
     with Segment.create(9 * STRIPE + 5) as segment:
         desk = Desk(segment, row, 0)
-        whole = [k for k, _ in desk._order]
+        walker = desk._walker
+        whole = [k for k, _ in walker.order]
         desk.walk_in(parts)
-        assert [k for at, count in desk._order for k in range(at, at + count)] == whole
-        assert len(desk._order) <= parts + 1
+        assert [k for at, count in walker.order for k in range(at, at + count)] == whole
+        assert len(walker.order) <= parts + 1
         desk.close()
 
 

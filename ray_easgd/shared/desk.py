@@ -8,22 +8,20 @@ distance and goes with the next exchange.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
 from ray_easgd.protocol import Interval, Outcome, Version
 from ray_easgd.shared import passes
 from ray_easgd.shared.board import RING, SEEN, Board
-from ray_easgd.shared.passes import NO_SIGNS, Passed, Vector, fence
+from ray_easgd.shared.passes import NO_SIGNS, Vector, fence
 from ray_easgd.shared.segment import Segment
 from ray_easgd.shared.stripes import Stripes
+from ray_easgd.shared.walk import Visit, Walk, Walker, num_hands
 
-_GOLDEN = 0.6180339887498949
 _MOST_SILENCE_S = 2.0
-
-Visit = Callable[[int, int], Passed]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,17 +48,6 @@ class Meeting:
     took_s: float = 0.0
 
 
-@dataclass(slots=True)
-class _Walk:
-    """What one walk over the stripes has applied so far."""
-
-    squared_norm: float = 0.0
-    checksum: float = 0.0
-    num_applied: int = 0
-    is_finite: bool = True
-    missed: list[tuple[int, int]] = field(default_factory=list)
-
-
 class Desk:
     """One life's exchanges. For one thread; ``ledger_seed`` as in ``kernels.Checksum``.
 
@@ -82,9 +69,7 @@ class Desk:
         self._segment = segment
         self._row, self.incarnation = row, incarnation
         self._stripes = Stripes(segment)
-        num = len(self._stripes.bounds)
-        first = int(row * _GOLDEN % 1.0 * num)  # far from other rows' first, however many there are
-        self._order = [(k, 1) for k in (*range(first, num), *range(first))]
+        self._walker = Walker(self._stripes, row)
         self._signs = NO_SIGNS
         if ledger_seed is not None:
             signs = np.random.default_rng(ledger_seed).integers(0, 2, self._board.n, dtype=np.int8)
@@ -148,12 +133,7 @@ class Desk:
         Between two of its calls a thread in the background waits for the interpreter's lock, and
         the thread that it takes it from waits too.
         """
-        each, order = -(-len(self._order) // parts), [k for k, _ in self._order]
-        wrap = order.index(0)
-        runs = [order[:wrap], order[wrap:]] if wrap else [order]
-        self._order = [
-            (run[at], len(run[at : at + each])) for run in runs for at in range(0, len(run), each)
-        ]
+        self._walker.take_parts(parts)
 
     @property
     def size(self) -> int:
@@ -223,6 +203,7 @@ class Desk:
 
     def close(self) -> None:
         """Let go of the locks. The row stays this life's until the hub dismisses it."""
+        self._walker.close()
         self._stripes.close()
 
     # Asked for each time: a view kept here would keep the memory after the segment is closed.
@@ -233,6 +214,11 @@ class Desk:
     @property
     def _vector(self) -> Vector:
         return self._segment.vector
+
+    @property
+    def _num_hands(self) -> int:
+        children = np.count_nonzero(self._board.incarnation > 0)
+        return num_hands(self._board.n, int(children))
 
     def _is_refused(self, board: Board) -> bool:
         """Not this life's row any more, or its last exchange was torn."""
@@ -264,13 +250,13 @@ class Desk:
         # Looked at before the lock too: a dismissed life's row may be another's by now, which must
         # not find it locked. Only the hub ever takes another's row, and only to end it.
         if self._is_refused(board) or not self._stripes.try_lock_row(row):
-            return self._meeting(Outcome.REFUSED, _Walk())
+            return self._meeting(Outcome.REFUSED, Walk())
         try:
             if self._is_refused(board):
-                return self._meeting(Outcome.REFUSED, _Walk())
+                return self._meeting(Outcome.REFUSED, Walk())
             before = board.version_count
             board.entered[row] = board.sequence[row] + 1
-            walk = self._walk(visit)
+            walk = self._walker.walk(visit, self._num_hands)
             if arrived is not None:
                 for start, stop in walk.missed:
                     arrived[start:stop] = 0
@@ -287,7 +273,7 @@ class Desk:
         return self._meeting(outcome, walk, staleness=staleness, rate=rate)
 
     def _meeting(
-        self, outcome: Outcome, walk: _Walk, *, staleness: int = 0, rate: float = 0.0
+        self, outcome: Outcome, walk: Walk, *, staleness: int = 0, rate: float = 0.0
     ) -> Meeting:
         board, row = self._board, self._row
         return Meeting(
@@ -301,32 +287,7 @@ class Desk:
             missed=tuple(walk.missed),
         )
 
-    def _walk(self, visit: Visit) -> _Walk:
-        walk = _Walk()
-        passed_over = [part for part in self._order if not self._visited(*part, visit, walk)]
-        stripes = [k for first, count in passed_over for k in range(first, first + count)]
-        busy = [k for k in stripes if not self._visited(k, 1, visit, walk)]
-        walk.missed += [self._stripes.bounds[k] for k in busy]
-        return walk
-
-    def _visited(self, first: int, count: int, visit: Visit, walk: _Walk) -> bool:
-        """Whether these stripes were to be had. None is, after one that was not finite."""
-        if not walk.is_finite or not self._stripes.try_lock(first, count):
-            return False
-        start, stop = self._stripes.bounds[first][0], self._stripes.bounds[first + count - 1][1]
-        try:
-            reached, squared_norm, checksum = visit(start, stop)
-        finally:
-            self._stripes.unlock(first, count)
-        walk.squared_norm += squared_norm
-        walk.checksum += checksum
-        walk.num_applied += reached - start
-        if reached < stop:
-            walk.is_finite = False
-            walk.missed.append((reached, stop))
-        return True
-
-    def _publish(self, walk: _Walk) -> None:
+    def _publish(self, walk: Walk) -> None:
         """Tell the hub: what this exchange did, and as much data as its row has room for."""
         steps, num_intervals = 0, 0
         if walk.is_finite and walk.num_applied:
