@@ -241,7 +241,11 @@ class Center(Named):
             return "no child that had anything of it answers any more"
         for part, snapshot, lives in zip(self._slices, held, legacy.afar, strict=True):
             part.recover(snapshot, legacy.layout, lives, epoch=epoch, born=born)
-        if told is not None:
+        is_whole = all(
+            header.version >= version
+            for (header, _), version in zip(held, legacy.versions, strict=True)
+        )
+        if told is not None and is_whole:  # else somebody older had to be asked
             first = self._slices[0].hub
             first.steps = max(first.steps, told.steps)
             first.progress.learn(told.progress)

@@ -8,6 +8,7 @@ keep stepping meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +140,8 @@ class Centers:
             if k in self._standby and ray.wait([self._standby[k][1]], timeout=0)[0]:
                 del self._standby[k]
                 self._num_standby_lost += 1
-            if k not in self._standby and self._num_standby_lost <= _MOST_LOSSES:
+            is_known = bool(self._places[k].node)  # else it would not be beside the shard
+            if k not in self._standby and is_known and self._num_standby_lost <= _MOST_LOSSES:
                 handle = self._beside(k)
                 self._standby[k] = handle, handle.watch.remote()
 
@@ -148,7 +150,8 @@ class Centers:
         for place, status in zip(self._places, statuses, strict=True):
             place.status, place.losses_in_a_row = status, 0
             if not place.node and ray.wait([place.where], timeout=0)[0]:
-                place.node = ray.get(place.where)
+                with suppress(RayError):  # its end will be told another way
+                    place.node = ray.get(place.where)
             place.epoch = max(place.epoch, status.version.epoch)
             place.born = max(place.born, *status.children, 0)
 
@@ -227,10 +230,13 @@ class Centers:
         return self._num_started[k]
 
     def _successor(self, k: int) -> Any:
-        if (standby := self._standby.pop(k, None)) is None:
-            return self._beside(k)
-        handle, end = standby
-        return self._beside(k) if ray.wait([end], timeout=0)[0] else handle
+        handle, end = self._standby.pop(k, (None, None))
+        is_there = handle is not None and not ray.wait([end], timeout=0)[0]
+        if is_there and answers(self._places[k].node):  # where it was started
+            return handle
+        if is_there:
+            end_process(handle)
+        return self._beside(k)
 
     def _beside(self, k: int) -> Any:
         """A process where the shard is, as its memory is there; elsewhere if that node is gone."""
@@ -248,8 +254,9 @@ class Centers:
         elif why_not:
             self._tell("no_snapshot", f"{place.name}'s successor cannot use a snapshot: {why_not}")
             place.legacy = None
-        place.in_memory, place.epoch = False, place.epoch + 1
         legacy = place.legacy
+        before = max(place.epoch, legacy.version.epoch) if legacy is not None else place.epoch
+        place.in_memory, place.epoch = False, before + 1
         if legacy is not None:
             born = place.born = max(legacy.youngest, place.born)
             told = place.status if legacy.in_memory else None
@@ -257,7 +264,7 @@ class Centers:
                 place.name, legacy, place.epoch, born, told
             )
         elif (kept := self._kept()) is not None:
-            before = place.epoch - 1  # not the checkpoint's: epochs rise, or nobody follows
+            # Its epoch is not the checkpoint's: epochs rise, or nobody follows.
             parts = [
                 replace(part, version=Version(before, part.version.count))
                 for part in self._parts(kept, k)

@@ -40,16 +40,15 @@ class Evaluation:
     took_s: float
 
 
-def whole(shards: Sequence[Published], centers: Sequence[Any]) -> np.ndarray:
+def whole(shards: Sequence[Published], sources: Sequence[Source]) -> np.ndarray:
     """The vector of shape (n,), its slices fetched and joined.
 
-    ``centers`` published them, shard by shard; where none is given whoever waits for us has.
+    ``sources``: where they come from, shard by shard; none where whoever waits for us has them.
     RayError once a slice cannot come any more.
     """
-    if not centers:
+    if not sources:
         slices = ray.get([ref for _, refs in shards for ref in refs])
     else:
-        sources = map(Source, centers)
         whose = zip(sources, shards, strict=True)
         slices = [source.fetched(ref) for source, (_, refs) in whose for ref in refs]
     return slices[0] if len(slices) == 1 else np.concatenate(slices)
@@ -65,6 +64,7 @@ class Evaluator(Named):
         self._model = self._task.build_model()
         self._vector = ParameterVector.bind(self._model)
         self._model.eval()
+        self._sources: dict[Any, Source] = {}  # by the center's process, as each asks it to tell
 
     @ray.method
     def evaluate(
@@ -72,10 +72,13 @@ class Evaluator(Named):
     ) -> tuple[Evaluation, dict[str, np.ndarray]]:
         """Test one snapshot of the center on the validation and the test set.
 
-        Also gives what a checkpoint of it needs beside the vector. ``centers`` as in ``whole``.
+        Also gives what a checkpoint of it needs beside the vector. ``centers`` published it, shard
+        by shard; where none is given, whoever asks has.
         """
         began = time.monotonic()
-        self._vector.load_(torch.from_numpy(whole(shards, centers)))
+        self._sources = {c: self._sources.get(c) or Source(c) for c in centers}
+        sources = tuple(self._sources.values())
+        self._vector.load_(torch.from_numpy(whole(shards, sources)))
         header = shards[0][0]
         model, task = self._model, self._task
         renew_buffers(model, task)

@@ -118,6 +118,12 @@ class Fleet:
         return not arrived and ("done" in states or not self.running)
 
     @property
+    def names_there(self) -> set[str]:
+        """Of those at work whose process is there; a seat that waits for room has none."""
+        there = (p for p in self._places.values() if p.state in _AT_WORK and p.node)
+        return {p.seat.name for p in there}
+
+    @property
     def some_are_done(self) -> bool:
         """Whether a loop has ended by itself."""
         return any(p.state == "done" for p in self._places.values())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from threading import Condition
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from actors.succession import Legacy
     from ray_easgd.codec import Coded, SharedBase
     from ray_easgd.hub import HubOptions
-    from ray_easgd.shared.segment import Address
+    from ray_easgd.shared.segment import Address, Segment
 
 _MEASURE_S = 0.4
 
@@ -293,13 +293,14 @@ def take_memory(legacy: Legacy, hubs: Sequence[SharedHub]) -> None:
 
     Raises SharedMemoryUnavailable.
     """
-    ways = [_first_open(addresses) for addresses in legacy.addresses]
-    for hub, address, lives in zip(hubs, ways, legacy.lives, strict=True):
-        hub.take_over(address, legacy.layout, lives, born=legacy.youngest)
+    with ExitStack() as opened:  # all of them before anything is taken over
+        segments = [opened.enter_context(_first_open(each)) for each in legacy.addresses]
+        for hub, segment, lives in zip(hubs, segments, legacy.lives, strict=True):
+            hub.take_over(segment.address, legacy.layout, lives, born=legacy.youngest)
 
 
-def _first_open(addresses: Sequence[Address]) -> Address:
-    """Of several ways into one memory: a child may have gone since it was asked.
+def _first_open(addresses: Sequence[Address]) -> Segment:
+    """By one of several ways into one memory: a child may have gone since it was asked.
 
     Raises SharedMemoryUnavailable, with what is wrong with the last of them.
     """
@@ -308,7 +309,5 @@ def _first_open(addresses: Sequence[Address]) -> Address:
     *others, last = addresses
     for address in others:
         with suppress(SharedMemoryUnavailable):
-            Segment.open(address).close()
-            return address
-    Segment.open(last).close()
-    return last
+            return Segment.open(address)
+    return Segment.open(last)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import ActorDiedError, ObjectLostError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, ObjectLostError, RayActorError, RayError, RayTaskError
 
 from actors.evaluator import Evaluation, start_evaluator
 from actors.lifecycle import end_process
@@ -110,7 +110,8 @@ class Judge:
         try:
             judgement: Judgement = ray.get(reference)
         except RayTaskError as error:
-            if not isinstance(error.cause, ObjectLostError):  # else the center was lost in between
+            # else the center was lost in between
+            if not isinstance(error.cause, (ObjectLostError, RayActorError)):
                 self._give_up(error)
             return {}
         except ActorDiedError as error:

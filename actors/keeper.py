@@ -19,7 +19,7 @@ import ray
 from actors.asking import answer_of
 from ray_easgd.checkpoint import keep_newest, write_checkpoint
 from ray_easgd.config import Config
-from ray_easgd.errors import HubLost
+from ray_easgd.errors import EasgdError, Superseded
 from ray_easgd.protocol import SnapshotHeader, Version
 from ray_easgd.resumption import Resumption, Sitting, described, found, state_of
 from ray_easgd.run_folder import RunFolder
@@ -87,7 +87,7 @@ class Keeper:
     ) -> None:
         self._folder, self._config, self._algorithm = folder, config, algorithm
         self._tell, self._trained_s, self._tested = tell, trained_s, tested
-        self._said: Evaluation | None = None  # in a checkpoint already
+        self._said: tuple[int, Evaluation | None] = (-1, None)  # by which checkpoint, of which test
         self._last = Version(0, 0), -1
         self._sitting: Sitting
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -130,8 +130,9 @@ class Keeper:
             self._folder, self._config, self._algorithm, partial(self._tell, "torn_checkpoint")
         )
 
-    def last(self, cut: Cut, beside: Mapping[str, Any]) -> str:
-        """Write it, with what a model needs ``beside`` it; the path.
+    def last(self, cut: Cut, beside: Mapping[str, Any], *, is_sound: bool = True) -> str:
+        """Write it, with what a model needs ``beside`` it; the path. ``is_sound``: a test that was
+        made before says something of it.
 
         Raises OSError where it cannot be written, Superseded.
         """
@@ -139,7 +140,7 @@ class Keeper:
             self._writing.exception()  # one after the other
             self._writing = None
         self._thread.shutdown(wait=False)
-        return self._write(cut, beside)
+        return self._write(cut, beside, is_sound=is_sound)
 
     def _take(self) -> None:
         assert self._writing is not None
@@ -147,40 +148,42 @@ class Keeper:
         self._due = time.monotonic() + self._config.run.checkpoint_s
         try:
             writing.result()
-        except (OSError, HubLost) as error:
+        except Superseded:
+            raise
+        except (OSError, EasgdError) as error:
             self._tell(
                 "checkpoint_failed",
                 f"no checkpoint could be written ({error}); training goes on, and the next one is "
                 f"due in {self._config.run.checkpoint_s:g} s",
             )
 
-    def _write(self, cut: Cut, beside: Mapping[str, Any]) -> str:
+    def _write(self, cut: Cut, beside: Mapping[str, Any], *, is_sound: bool = True) -> str:
         """The seat at the folder is looked at before each word that counts: an upload takes long,
         and who took the seat meanwhile may be writing what we would write over or delete."""
         self._sitting.check()
         manifest = described(cut.hubs, self._config, self._algorithm, trained_s=self._trained_s())
+        number, tested = self._number(cut.hubs[0].version), self._tested() if is_sound else None
         path = write_checkpoint(
             self._folder,
-            self._number(cut.hubs[0].version),
+            number,
             vector=cut.vector,
             layout=cut.layout,
-            manifest=manifest | {"val_accuracy": self._accuracy()},
+            manifest=manifest | {"val_accuracy": self._accuracy_of(number, tested)},
             extra=beside,
             state=state_of(cut.hubs),
             before_manifest=self._sitting.check,
         )
-        self._sitting.check()
-        keep_newest(self._folder, self._config.run.keep, best=True)
+        self._said = number, tested
+        with suppress(OSError):  # it is written: what is too many goes another time
+            self._sitting.check()
+            keep_newest(self._folder, self._config.run.keep, best=True)
         return path
 
-    def _accuracy(self) -> float | None:
-        """A test counts for the first checkpoint after it: what it says of later ones nobody
-        knows."""
-        tested = self._tested()
-        if tested is None or tested is self._said:
-            return None
-        self._said = tested
-        return tested.val_accuracy
+    def _accuracy_of(self, number: int, tested: Evaluation | None) -> float | None:
+        """A test counts for the first checkpoint after it, and for that written once more: what it
+        says of later ones nobody knows."""
+        last, said = self._said
+        return None if tested is None or (tested is said and number > last) else tested.val_accuracy
 
     def _number(self, version: Version) -> int:
         """That of its version, but rising: a center that was recovered has fewer pushes again."""

@@ -128,6 +128,7 @@ class HubLink:
         self._segment: Segment
         self._pulls = ThreadPoolExecutor(1, thread_name_prefix="pull")
         self._pushes = ThreadPoolExecutor(1, thread_name_prefix="push")
+        self._words = ThreadPoolExecutor(1, thread_name_prefix="word")  # a hub may be deaf
         self._pulling: Future[Snapshot] | None = None
         self._pushing: deque[Future[PushReply]] = deque()
         self._telling: Future[None] | None = None
@@ -174,7 +175,7 @@ class HubLink:
 
     def tell(self) -> None:
         if self._telling is None or self._telling.done():
-            self._telling = self._pushes.submit(self._collect)
+            self._telling = self._words.submit(self._collect)
 
     def pass_up(self) -> None:
         if self._find is not None:
@@ -237,10 +238,11 @@ class HubLink:
         self._close_desk()
 
     def close(self) -> None:
-        """End the two threads; no goodbye."""
+        """End the threads; no goodbye."""
         self._close_desk()
         self._pulls.shutdown(wait=False, cancel_futures=True)
         self._pushes.shutdown(wait=False, cancel_futures=True)
+        self._words.shutdown(wait=False, cancel_futures=True)
 
     def _close_desk(self) -> None:
         desk = self.desk
@@ -360,7 +362,7 @@ class HubLink:
         if self.clerk is not None:
             reply = self.clerk.apply(header, d)
             if self.clerk.desk.asks_for_word():
-                self._collect()
+                self.tell()
             return reply
         d = d.landed() if isinstance(d, Parcel) else d
         payload = ray.put(d.numpy() if isinstance(d, Tensor) else d)

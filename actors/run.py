@@ -187,12 +187,12 @@ class Run:
     def save(self) -> str | None:
         """A last checkpoint's path, None where there is no center. Superseded, FolderLost."""
         self._keeper.check()
-        if self._cut is None:
-            self._cut = self._cut_in_haste()
+        is_sound = self._cut is not None
+        self._cut = self._cut or self._cut_in_haste()
         if self._cut is None:
             return None
         try:
-            path = self._keeper.last(self._cut, self._beside)
+            path = self._keeper.last(self._cut, self._beside, is_sound=is_sound)
         except OSError as error:
             raise FolderLost(self.folder.path, str(error)) from error
         self._end_records()
@@ -332,7 +332,7 @@ class Run:
         statuses = [answer_of(hub) for hub in asked[:-1]]
         self.sight.hub = joined(statuses)
         self.hubs.root.saw(statuses)
-        self.seating.end_ghosts(seat.name for seat, _ in self.fleet.at_work)
+        self.seating.end_ghosts(self.fleet.names_there)
         if why := self.sight.why_messages():
             self.chronicle.tell("messages", why)
         book, notes, noted = answer_of(asked[-1])

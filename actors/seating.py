@@ -16,6 +16,7 @@ from actors.sight import Sight
 from actors.worker import Program, Seat
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
+from ray_easgd.shared_hub import UNNAMED
 
 
 class Seating:
@@ -40,7 +41,7 @@ class Seating:
         self._program, self._config, self._algorithm = program, config, algorithm
         self._hubs, self._controller, self._traced = hubs, controller, traced
         self._sight, self._chronicle, self._born = sight, chronicle, born
-        self._ghosts: set[tuple[str, str]] = set()
+        self._ghosts: dict[tuple[str, str], HubStatus] = {}  # and where each was seen first
 
     def seat(self, index: int, life: int) -> Seat:
         """For one more process; ``life`` counts those of this sitting that had that index."""
@@ -92,23 +93,26 @@ class Seating:
     def end_ghosts(self, seated: Iterable[str]) -> None:
         """End lives of those who are not there any more, once they are seen a second time.
 
-        A goodbye may have been on its way the first time.
+        A goodbye may have been on its way the first time. ``seated``: whose processes are there.
         """
         there = {*seated, *self._hubs.handles}
         shards = zip(self._hubs.centers, self._hubs.root.statuses, strict=True)
         named = [(self._hubs.handles[name], s) for name, s in self._hubs.statuses.items()]
-        ghosts: set[tuple[str, str]] = set()
+        ghosts: dict[tuple[str, str], HubStatus] = {}
         for hub, status in (*shards, *named):
+            if status is None:
+                continue
             for child in _names(status) - there:
                 ghost = repr(hub), child
-                if ghost in self._ghosts:
+                first = ghosts[ghost] = self._ghosts.get(ghost, status)
+                if first is not status:
                     hub.lose.remote(child)
-                ghosts.add(ghost)
         self._ghosts = ghosts
 
     def _size_of(self, seat: Seat) -> str:
         return self._sight.size_of(seat.name, seat.life)
 
 
-def _names(status: HubStatus | None) -> set[str]:
-    return set() if status is None else set(status.children.values())
+def _names(status: HubStatus) -> set[str]:
+    """But of lives whose owner nobody knows (``SharedHub.take_over``): they may well be alive."""
+    return {name for name in status.children.values() if not name.startswith(UNNAMED)}

@@ -5,6 +5,7 @@ Nobody waits for a child that is stopped: it joins the successor later, as a new
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -68,14 +69,14 @@ def newest(links: Sequence[HubLink], hub: str, part: int) -> tuple[SnapshotHeade
 def _remembered(address: Address, at_first: SnapshotHeader) -> tuple[SnapshotHeader, np.ndarray]:
     """A copy of what is in a hub's memory, valid element by element, by a mapping of its own.
 
-    Whose pushes it has by messages stands nowhere there.
+    Whose pushes it has by messages stands nowhere there, nor behind which data it is.
     """
     from ray_easgd.shared.segment import Segment
 
     with Segment.open(address) as segment:
         board = segment.board
         version = Version(board.hub_epoch, board.version_count)
-        return replace(at_first, version=version, applied={}), segment.vector.copy()
+        return replace(at_first, version=version, applied={}, progress=()), segment.vector.copy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ class Legacy:
 
     ``lives`` are its children. ``addresses`` lead into the hub's memory, through each child on its
     node that answered; empty where nobody has it. ``keepers`` are the children of each slice, who
-    has the newest first, of ``version`` at least. ``in_memory``: these have that from its memory.
+    has the newest first, of ``versions`` at least. ``in_memory``: these have that from its memory.
     ``afar`` are those that answered, exchange by messages, and can say what a keeper's snapshot
     lacks of them.
     """
@@ -94,8 +95,13 @@ class Legacy:
     afar: tuple[Lives, ...]
     addresses: tuple[tuple[Address, ...], ...]
     keepers: tuple[tuple[Any, ...], ...]
-    version: Version
+    versions: tuple[Version, ...]
     in_memory: bool
+
+    @property
+    def version(self) -> Version:
+        """Of the oldest slice."""
+        return min(self.versions)
 
     @property
     def memory(self) -> tuple[str, ...]:
@@ -120,14 +126,8 @@ def gather(
 
     ``known``: the lives that it had told of, of whom some may be stopped.
     """
-    found: list[tuple[Any, tuple[Holding, ...]]] = []
-    for child, answer in _answers({child.holdings.remote(hub): child for child in children}):
-        try:
-            held = ray.get(answer)
-        except RayError:
-            continue  # it died too
-        if len(held) == num_slices:
-            found.append((child, held))
+    asked = {child.holdings.remote(hub): child for child in children}
+    found = _those_who_have_all(asked, num_slices)
     if not found:
         return None
     slices = [_Slice([(child, held[k]) for child, held in found]) for k in range(num_slices)]
@@ -138,7 +138,7 @@ def gather(
         afar=tuple(each.afar for each in slices),
         addresses=tuple(each.addresses for each in slices) if has_memory else (),
         keepers=tuple(each.keepers for each in slices),
-        version=min(each.version for each in slices),
+        versions=tuple(each.version for each in slices),
         in_memory=all(each.is_remembered for each in slices),
     )
 
@@ -157,15 +157,23 @@ def kept(keepers: Sequence[Any], hub: str, part: int) -> tuple[SnapshotHeader, n
     return None
 
 
-def _answers(asked: Mapping[ObjectRef[Any], Any]) -> list[tuple[Any, ObjectRef[Any]]]:
-    """Of those who answer in time. Where nobody does, the first who does is waited for: a machine
-    that is busy for a moment is no reason to forget what the children have."""
-    waiting = list(asked)
-    answered: list[ObjectRef[Any]] = []
-    for number, patience_s in ((len(waiting), ANSWER_S), (1, _PATIENCE_S)):
-        if waiting and not answered:
-            answered = ray.wait(waiting, num_returns=number, timeout=patience_s)[0]
-    return [(asked[reference], reference) for reference in answered]
+_Found = list[tuple[Any, tuple[Holding, ...]]]
+
+
+def _those_who_have_all(asked: Mapping[ObjectRef[Any], Any], num_slices: int) -> _Found:
+    """Of those who answer in time. Where none of these has anything, the first who has is waited
+    for: a machine that is busy for a moment is no reason to forget what the children have."""
+    found: _Found = []
+    waiting, until = list(asked), time.monotonic() + ANSWER_S + _PATIENCE_S
+    number, patience_s = len(waiting), ANSWER_S
+    while waiting and not found and patience_s > 0:
+        answered, waiting = ray.wait(waiting, num_returns=number, timeout=patience_s)
+        for reference in answered:
+            with suppress(RayError):  # it died too
+                held = ray.get(reference)
+                found += [(asked[reference], held)] if len(held) == num_slices else []
+        number, patience_s = 1, until - time.monotonic()
+    return found
 
 
 class _Slice:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -166,7 +167,7 @@ def to_keep(accuracies: Mapping[int, float | None], number: int) -> set[int]:
 
 def _delete(place: Place) -> None:
     place.delete(MANIFEST)  # first: from here on it is none
-    place.delete_all()
+    _remove(place)
 
 
 def _sweep(folder: RunFolder, *, below: int) -> None:
@@ -175,7 +176,12 @@ def _sweep(folder: RunFolder, *, below: int) -> None:
     whole = {number for number, _ in _written(folder)}
     for number in set(_numbers(place)) - whole:
         if number < below:
-            place.child(str(number)).delete_all()
+            _remove(place.child(str(number)))
+
+
+def _remove(place: Place) -> None:
+    with suppress(OSError):  # somebody reads it: it goes with a later one
+        place.delete_all()
 
 
 def _numbers(place: Place) -> list[int]:

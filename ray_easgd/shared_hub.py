@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from ray_easgd.shared.segment import Address, Segment
 
 
+UNNAMED = "child"
+"""How a life is called whose owner a successor does not know, with its number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a child of the hub's node finds its row in the hub's memory."""
@@ -88,7 +92,7 @@ class SharedHub(Hub):
         self.epoch, self._count = self._hall.epoch, self._hall.num_booked
         self.adopt(torch.from_numpy(self._segment.vector), layout)
         lives = self._hall.lives
-        self._living = {life: children.get(life, f"child {life}") for life in lives}
+        self._living = {life: children.get(life, f"{UNNAMED} {life}") for life in lives}
         self._applied = self._hall.applied
         self._born = max((born, *lives))
         if self._ledger is not None:  # goes on: the vector moves while it is looked at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from actors.evaluator import Evaluation
 from actors.keeper import Cut, Keeper
 from ray_easgd.checkpoint import keep_best, keep_newest, latest_checkpoint, read_checkpoint
 from ray_easgd.config import Config
-from ray_easgd.errors import Superseded
+from ray_easgd.errors import Superseded, WorkerFailed
 from ray_easgd.protocol import Version
 from ray_easgd.run_folder import RunFolder
 from tests.test_resumption import LAYOUT, a_hub
@@ -57,9 +58,10 @@ class Desk:
             self.folder.place.write("sitting.json", b'{"token": "another"}')
         return self.tested
 
-    def write(self) -> str:
-        self.pushes += 1
-        return self.keeper.last(Cut(layout=LAYOUT, hubs=(a_hub(self.pushes),)), {})
+    def write(self, *, pushes: int = 1, is_sound: bool = True) -> str:
+        self.pushes += pushes
+        cut = Cut(layout=LAYOUT, hubs=(a_hub(self.pushes),))
+        return self.keeper.last(cut, {}, is_sound=is_sound)
 
     def accuracy_of(self, path: str) -> Any:
         return read_checkpoint(path).manifest["val_accuracy"]
@@ -77,6 +79,29 @@ def test_a_test_counts_for_the_first_checkpoint_after_it(desk: Desk) -> None:
         desk.tested = an_evaluation(accuracy)
         said += [desk.accuracy_of(desk.write()), desk.accuracy_of(desk.write())]
     assert said == [None, 0.9, None, 0.9, None]
+
+
+def test_a_checkpoint_that_is_written_once_more_is_as_good_as_before(desk: Desk) -> None:
+    """Nobody pushed in between."""
+    desk.tested = an_evaluation(0.9)
+    first = desk.write()
+    assert desk.write(pushes=0) == first
+    assert desk.accuracy_of(first) == 0.9
+
+
+def test_of_a_center_that_was_kept_in_haste_no_test_says_anything(desk: Desk) -> None:
+    """Its numbers may be why there was haste."""
+    desk.tested = an_evaluation(0.9)
+    assert desk.accuracy_of(desk.write(is_sound=False)) is None
+
+
+@pytest.mark.parametrize("error", [OSError("full"), WorkerFailed("the center", "MemoryError")])
+def test_a_checkpoint_that_fails_is_told_and_training_goes_on(desk: Desk, error: Exception) -> None:
+    failed: Future[str] = Future()
+    failed.set_exception(error)
+    desk.keeper._writing = failed
+    desk.keeper.look([])
+    assert desk.told == ["checkpoint_failed"]
 
 
 def test_a_rollback_goes_to_what_was_tested(desk: Desk) -> None:

@@ -88,7 +88,7 @@ def a_legacy(addresses: Sequence[Address]) -> Legacy:
         afar=({},),
         addresses=(tuple(addresses),),
         keepers=((),),
-        version=Version(1, 0),
+        versions=(Version(1, 0),),
         in_memory=True,
     )
 

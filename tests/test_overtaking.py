@@ -111,7 +111,7 @@ def test_nobody_joins_or_is_lost_before_a_successor_has_taken_over(cluster: None
         afar=(CHILDREN,),
         addresses=(),
         keepers=((_Keeper(header, vector),),),
-        version=header.version,
+        versions=(header.version,),
         in_memory=False,
     )
     with ThreadPoolExecutor() as pool:

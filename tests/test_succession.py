@@ -165,6 +165,8 @@ def test_a_process_that_stands_by_and_dies_is_replaced(pool: Pool) -> None:
     root = stage.hubs.root
 
     def standing_by() -> Any:
+        while not root._places[0].node:  # it is to stand beside the center
+            root.saw([ray.get(center.status.remote()) for center in root.handles])
         root.stand_by()
         return root._standby[0][0]
 
