@@ -29,6 +29,7 @@ FOR_SO_SHORT_A_RUN: dict[str, dict[str, Any]] = {
     "mvasgd": {"center": {"average_rate": 0.02}},
     "mvadownpour": {"center": {"average_rate": 0.02}},
     "mdownpour": {"stop": {"samples": 200_000}},
+    "diloco_async": {"stop": {"samples": 200_000}},
 }
 
 
