@@ -30,6 +30,7 @@ FOR_SO_SHORT_A_RUN: dict[str, dict[str, Any]] = {
     "mvadownpour": {"center": {"average_rate": 0.02}},
     "mdownpour": {"stop": {"samples": 200_000}},
     "diloco_async": {"stop": {"samples": 200_000}},
+    "admm_async": {"stop": {"samples": 150_000}},  # few exchanges in the second that less takes
 }
 
 
