@@ -68,12 +68,12 @@ class Evaluator(Named):
 
     @ray.method
     def evaluate(
-        self, shards: Sequence[Published], centers: Sequence[Any] = ()
+        self, shards: Sequence[Published], centers: Sequence[Any]
     ) -> tuple[Evaluation, dict[str, np.ndarray]]:
         """Test one snapshot of the center on the validation and the test set.
 
         Also gives what a checkpoint of it needs beside the vector. ``centers`` published it, shard
-        by shard; where none is given, whoever asks has.
+        by shard; where there is none, whoever asks has.
         """
         began = time.monotonic()
         self._sources = {c: self._sources.get(c) or Source(c) for c in centers}

@@ -87,7 +87,7 @@ class Judge:
             self._take()
         beside = None
         while beside is None and not self._failed:
-            self._under_way = self._evaluator().evaluate.remote([center])
+            self._under_way = self._evaluator().evaluate.remote([center], ())
             beside = self._take()
         return beside or {}
 

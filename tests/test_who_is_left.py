@@ -51,12 +51,14 @@ def test_a_goodbye_that_no_hub_heard_is_said_again(storage: dict[str, Any]) -> N
     def haunt() -> None:
         center: Any = ray.get_actor("r:center")
         layout = ray.get(center.layout.remote())
-        num = ray.get(center.status.remote()).num_parameters
-        ray.get(center.join.remote("worker-9", np.zeros(num, np.float32), layout))
+        status: Any = ray.get(center.status.remote())
+        vector = np.zeros(status.num_parameters, np.float32)
+        ray.get(center.join.remote("worker-9", vector, layout))
 
     def is_laid(_: Fate) -> bool:
         center: Any = ray.get_actor("r:center")
-        return "worker-9" not in ray.get(center.status.remote()).children.values()
+        status: Any = ray.get(center.status.remote())
+        return "worker-9" not in status.children.values()
 
     result, _ = fit(storage, (under_way, haunt), (is_laid, lambda: None), told("", training=2))
     assert events(result, "worker_lost") == []
