@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import ray
-import torch
 
 from ray_easgd import Result, session
-from tests.fakes import Points, small_model
+from tests.fakes import Points, descend, small_model
 from tests.test_succession import SAMPLES, Fate, all_was_seen, events, fit, told
 
 pytestmark = [pytest.mark.cluster, pytest.mark.chaos, pytest.mark.usefixtures("cluster")]
@@ -28,12 +27,7 @@ def loop(config: dict[str, Any]) -> None:
         while k == STEPS and not os.path.exists(config["flag"]):  # noqa: PTH110
             time.sleep(0.004)  # what a gradient takes
             elastic.step()
-        torch.nn.functional.cross_entropy(model(inputs), targets).backward()
-        with torch.no_grad():
-            for p in model.parameters():
-                assert p.grad is not None
-                p.sub_(0.02 * p.grad)
-                p.grad = None
+        descend(model, inputs, targets)
         session.report({f"batches-{os.getpid()}": k + 1})
         elastic.step()
 

@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 import ray
-import torch
 
 from ray_easgd import ElasticTrainer, Result, Task, session
 from ray_easgd.checkpoint import read_checkpoint
 from ray_easgd.display import Silence
 from ray_easgd.errors import BadConfig, FolderLost, HubLost, Superseded, WorkerFailed
 from ray_easgd.run_folder import RunFolder
-from tests.fakes import Points, small_model
+from tests.fakes import Points, descend, small_model
 
 pytestmark = pytest.mark.cluster
 
@@ -33,12 +32,7 @@ def loop(config: dict[str, Any]) -> None:
     elastic = session.elastic(model)
     stone = Path(config["stone"])
     for inputs, targets in session.data(Points(), batch_size=8):
-        torch.nn.functional.cross_entropy(model(inputs), targets).backward()
-        with torch.no_grad():
-            for p in model.parameters():
-                assert p.grad is not None
-                p.sub_(0.02 * p.grad)
-                p.grad = None
+        descend(model, inputs, targets)
         elastic.step()
         if stone.exists() and elastic.clock >= 200:
             raise ZeroDivisionError("a stone")

@@ -27,7 +27,7 @@ from ray_easgd.display import Progress, Silence
 from ray_easgd.errors import FleetLost
 from ray_easgd.run_folder import RunFolder
 from tests.conftest import Pool
-from tests.fakes import Points, small_model
+from tests.fakes import Points, descend, small_model
 
 pytestmark = [
     pytest.mark.cluster,
@@ -261,8 +261,6 @@ def told(text: str, *, training: int = 2, times: int = 1) -> tuple[When, Act]:
 
 def loop(config: dict[str, Any]) -> None:
     """Steps of the thesis's own kind; ``fails_at`` kills its process."""
-    import torch
-
     model = small_model()
     elastic = session.elastic(model)
     session.report({f"pid-{os.getpid()}": 1.0})
@@ -272,12 +270,7 @@ def loop(config: dict[str, Any]) -> None:
         if config["fails_at"] == elastic.clock:
             os.kill(os.getpid(), signal.SIGKILL)
     for inputs, targets in session.data(Points(), batch_size=8):
-        torch.nn.functional.cross_entropy(model(inputs), targets).backward()
-        with torch.no_grad():
-            for p in model.parameters():
-                assert p.grad is not None
-                p.sub_(0.02 * p.grad)
-                p.grad = None
+        descend(model, inputs, targets)
         elastic.step()
 
 
