@@ -12,7 +12,6 @@ import torch
 from ray_easgd.errors import HubLost
 from ray_easgd.protocol import Interval, Outcome, PushHeader, Version
 from ray_easgd.shared.clerk import Clerk
-from ray_easgd.shared.desk import Desk
 from ray_easgd.shared.hall import Hall
 from ray_easgd.shared.segment import Segment
 from tests.test_shared_exchange import STRIPE, N, busy, sit_down
@@ -49,19 +48,6 @@ def test_what_finds_a_stripe_busy_goes_with_the_next_push(segment: Segment, hall
     assert (segment.vector == 14).all()
     (news,) = hall.collect()
     assert (news.steps, len(news.intervals)) == (4, 2)
-
-
-@pytest.mark.parametrize("parts", [1, 2, 3, 4, 9])
-@pytest.mark.parametrize("row", range(5))
-def test_a_walk_in_parts_meets_every_stripe_once(row: int, parts: int) -> None:
-    with Segment.create(9 * STRIPE + 5) as segment:
-        desk = Desk(segment, row, 0)
-        walker = desk._walker
-        whole = [k for k, _ in walker.order]
-        desk.walk_in(parts)
-        assert [k for at, count in walker.order for k in range(at, at + count)] == whole
-        assert len(walker.order) <= parts + 1
-        desk.close()
 
 
 def test_the_rest_arrives_before_a_goodbye(segment: Segment, hall: Hall) -> None:

@@ -16,7 +16,7 @@ from ray_easgd.shared.hall import Hall
 from ray_easgd.shared.passes import Passed, Vector
 from ray_easgd.shared.segment import Segment
 from ray_easgd.shared.stripes import Stripes
-from ray_easgd.shared.walk import Walker, num_hands
+from ray_easgd.shared.walk import Walker, num_hands, num_parts
 from tests.test_shared_exchange import sit_down
 
 N = (9 << 15) + 5
@@ -135,3 +135,46 @@ def test_hands_are_for_idle_cores_and_large_vectors(monkeypatch: pytest.MonkeyPa
     by_size = [num_hands(n << 18, 1) for n in range(1, 24)]
     assert by_size[0] == 1
     assert all(later - sooner in (0, 1) for sooner, later in pairwise(by_size))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 9])
+@pytest.mark.parametrize("row", range(5))
+def test_a_walk_in_parts_meets_every_stripe_once(segment: Segment, row: int, parts: int) -> None:
+    stripes = Stripes(segment)
+    walker = Walker(stripes, row)
+    one_by_one = [k for k, _ in walker.order(None)]
+    assert sorted(one_by_one) == list(range(len(stripes.bounds)))
+    order = walker.order(parts)
+    assert [k for at, count in order for k in range(at, at + count)] == one_by_one
+    assert len(order) <= parts + 1
+    stripes.close()
+
+
+@pytest.mark.parametrize("hands", [1, HANDS])
+@pytest.mark.parametrize("parts", [None, 1, 4])
+def test_of_a_busy_part_only_the_busy_stripe_is_missed(
+    segment: Segment, hands: int, parts: int | None
+) -> None:
+    stripes, other = Stripes(segment), Stripes(segment)
+    walker, seen = Walker(stripes, 0), list[tuple[int, int]]()
+    assert other.try_lock(4)
+
+    def visit(start: int, stop: int) -> Passed:
+        seen.append((start, stop))
+        return stop, 0.0, 0.0
+
+    walk = walker.walk(visit, hands, parts)
+    assert walk.missed == [stripes.bounds[4]]
+    assert walk.num_applied == N - (1 << 15)
+    elements = np.zeros(N, np.int8)
+    for start, stop in seen:
+        elements[start:stop] += 1
+    assert (elements == (np.arange(N) // (1 << 15) != 4)).all()
+    walker.close()
+    stripes.close()
+    other.close()
+
+
+def test_a_child_that_is_alone_takes_many_stripes_at_once() -> None:
+    assert [num_parts(hands, 1) for hands in (1, 2, 4)] == [4, 4, 8]
+    assert num_parts(1, 2) is None

@@ -13,6 +13,7 @@ import numpy as np
 from ray_easgd.errors import HubLost
 from ray_easgd.link import Snapshot
 from ray_easgd.protocol import PushHeader, PushReply, SnapshotHeader, Version
+from ray_easgd.shared.walk import FEW_PARTS
 from ray_easgd.wire import Payload, decoded
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from ray_easgd.shared.passes import Vector
 
 _MOST_TRIES = 10
-_PARTS = 4  # fewer calls, but more that others may find busy
 
 
 class Clerk:
@@ -33,7 +33,7 @@ class Clerk:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        desk.walk_in(_PARTS)
+        desk.walk_in(FEW_PARTS)
         self._lock = Lock()
         self._applied = 0
         self._rest: Vector | None = None

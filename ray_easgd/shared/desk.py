@@ -19,7 +19,7 @@ from ray_easgd.shared.board import RING, SEEN, Board
 from ray_easgd.shared.passes import NO_SIGNS, Vector, fence
 from ray_easgd.shared.segment import Segment
 from ray_easgd.shared.stripes import Stripes
-from ray_easgd.shared.walk import Visit, Walk, Walker, num_hands
+from ray_easgd.shared.walk import Visit, Walk, Walker, num_hands, num_parts
 
 _MOST_SILENCE_S = 2.0
 
@@ -70,6 +70,7 @@ class Desk:
         self._row, self.incarnation = row, incarnation
         self._stripes = Stripes(segment)
         self._walker = Walker(self._stripes, row)
+        self._num_parts: int | None = None
         self._signs = NO_SIGNS
         if ledger_seed is not None:
             signs = np.random.default_rng(ledger_seed).integers(0, 2, self._board.n, dtype=np.int8)
@@ -133,7 +134,7 @@ class Desk:
         Between two of its calls a thread in the background waits for the interpreter's lock, and
         the thread that it takes it from waits too.
         """
-        self._walker.take_parts(parts)
+        self._num_parts = parts
 
     @property
     def size(self) -> int:
@@ -215,11 +216,6 @@ class Desk:
     def _vector(self) -> Vector:
         return self._segment.vector
 
-    @property
-    def _num_hands(self) -> int:
-        children = np.count_nonzero(self._board.incarnation > 0)
-        return num_hands(self._board.n, int(children))
-
     def _is_refused(self, board: Board) -> bool:
         """Not this life's row any more, or its last exchange was torn."""
         row = self._row
@@ -256,7 +252,7 @@ class Desk:
                 return self._meeting(Outcome.REFUSED, Walk())
             before = board.version_count
             board.entered[row] = board.sequence[row] + 1
-            walk = self._walker.walk(visit, self._num_hands)
+            walk = self._walk(visit)
             if arrived is not None:
                 for start, stop in walk.missed:
                     arrived[start:stop] = 0
@@ -271,6 +267,11 @@ class Desk:
             self._stripes.unlock_row(row)
         outcome = Outcome.APPLIED if walk.is_finite else Outcome.NOT_FINITE
         return self._meeting(outcome, walk, staleness=staleness, rate=rate)
+
+    def _walk(self, visit: Visit) -> Walk:
+        children = int(np.count_nonzero(self._board.incarnation > 0))
+        hands = num_hands(self._board.n, children)
+        return self._walker.walk(visit, hands, self._num_parts or num_parts(hands, children))
 
     def _meeting(
         self, outcome: Outcome, walk: Walk, *, staleness: int = 0, rate: float = 0.0

@@ -32,51 +32,52 @@ NO_SIGNS: Signs = np.empty(0, np.int8)
 """In place of the ledger's signs where there is no ledger."""
 
 _BLOCK = 1024  # elements
-_MAGNITUDE = np.int32(0x7FFFFFFF)
-_INFINITY = np.int32(0x7F800000)
+_ONE: Any = np.float32(1)
 
 
-# Sums in any order, or they would not vectorize. Kept apart from everything that is checked: the
-# compiler's fast-math belongs to a function.
+# The sum of squares tells: it is finite unless a difference is not, or is above about 1e19. In any
+# order, or it would not vectorize; that much of the compiler's fast-math, which belongs to a
+# function, leaves NaN and infinity alone.
 @compiled(fastmath={"reassoc"})
-def _squared_norm(d: Vector, size: int) -> float:
+def _squared_norm(x: Vector, c: Vector, rate: float) -> float:
     total = np.float32(0)
-    for k in range(size):
-        total += d[k] * d[k]
+    for k in range(x.size):
+        d = (x[k] - c[k]) * rate
+        total += d * d
     return float(total)
 
 
+@compiled()
+def _is_finite(norm: float, x: Vector, c: Vector, rate: float) -> bool:
+    return bool(np.isfinite(norm) or np.isfinite((x - c) * rate).all())
+
+
 @compiled(fastmath={"reassoc"})
-def _signed_sum(signs: Signs, d: Vector, size: int) -> float:
+def _signed_sum(x: Vector, c: Vector, rate: float, signs: Signs) -> float:
     total = 0.0
-    for k in range(size):
-        total += np.float64(np.float32(signs[k]) * d[k])
+    for k in range(signs.size):
+        total += np.float64(np.float32(signs[k]) * ((x[k] - c[k]) * rate))
     return total
 
 
 @compiled("(f4[::1], f4[::1], f4, i8, i8, i1[::1])")
 def elastic(x: Vector, c: Vector, rate: float, start: int, stop: int, signs: Signs) -> Passed:
     """``d = rate (x - c); x <- x - d; c <- c + d``. Leaves ``x + c`` as it was, up to rounding."""
-    d = np.empty(_BLOCK, np.float32)
-    bits = d.view(np.int32)
     norm, checksum = 0.0, 0.0
     while start < stop:
-        size = min(_BLOCK, stop - start)
-        block = slice(start, start + size)
+        block = slice(start, min(start + _BLOCK, stop))
         x_, c_ = x[block], c[block]
-        largest = np.int32(0)
-        for k in range(size):
-            d[k] = (x_[k] - c_[k]) * rate
-            largest = max(largest, bits[k] & _MAGNITUDE)
-        if largest >= _INFINITY:
+        squared_norm = _squared_norm(x_, c_, rate)
+        if not _is_finite(squared_norm, x_, c_, rate):
             break
-        for k in range(size):
-            x_[k] -= d[k]
-            c_[k] += d[k]
-        norm += _squared_norm(d, size)
         if signs.size:
-            checksum += _signed_sum(signs[block], d, size)
-        start += size
+            checksum += _signed_sum(x_, c_, rate, signs[block])
+        for k in range(x_.size):
+            d = (x_[k] - c_[k]) * rate
+            x_[k] -= d
+            c_[k] += d
+        norm += squared_norm
+        start += x_.size
     return start, norm, checksum
 
 
@@ -85,26 +86,21 @@ def elastic_later(
     x: Vector, c: Vector, rate: float, out: Vector, start: int, stop: int, signs: Signs
 ) -> Passed:
     """``d = rate (x - c); c <- c + d; out <- d``. The caller owes ``x <- x - out``."""
-    d = np.empty(_BLOCK, np.float32)
-    bits = d.view(np.int32)
     norm, checksum = 0.0, 0.0
     while start < stop:
-        size = min(_BLOCK, stop - start)
-        block = slice(start, start + size)
+        block = slice(start, min(start + _BLOCK, stop))
         x_, c_, out_ = x[block], c[block], out[block]
-        largest = np.int32(0)
-        for k in range(size):
-            d[k] = (x_[k] - c_[k]) * rate
-            largest = max(largest, bits[k] & _MAGNITUDE)
-        if largest >= _INFINITY:
+        squared_norm = _squared_norm(x_, c_, rate)
+        if not _is_finite(squared_norm, x_, c_, rate):
             break
-        for k in range(size):
-            c_[k] += d[k]
-            out_[k] = d[k]
-        norm += _squared_norm(d, size)
         if signs.size:
-            checksum += _signed_sum(signs[block], d, size)
-        start += size
+            checksum += _signed_sum(x_, c_, rate, signs[block])
+        for k in range(x_.size):
+            d = (x_[k] - c_[k]) * rate
+            c_[k] += d
+            out_[k] = d
+        norm += squared_norm
+        start += x_.size
     return start, norm, checksum
 
 
@@ -113,25 +109,19 @@ def apart(
     x: Vector, c: Vector, rate: float, out: Vector, start: int, stop: int, signs: Signs
 ) -> Passed:
     """``d = rate (x - c); out <- d``, for a ``c`` that is a copy. Moves neither end."""
-    d = np.empty(_BLOCK, np.float32)
-    bits = d.view(np.int32)
     norm, checksum = 0.0, 0.0
     while start < stop:
-        size = min(_BLOCK, stop - start)
-        block = slice(start, start + size)
+        block = slice(start, min(start + _BLOCK, stop))
         x_, c_, out_ = x[block], c[block], out[block]
-        largest = np.int32(0)
-        for k in range(size):
-            d[k] = (x_[k] - c_[k]) * rate
-            largest = max(largest, bits[k] & _MAGNITUDE)
-        if largest >= _INFINITY:
+        squared_norm = _squared_norm(x_, c_, rate)
+        if not _is_finite(squared_norm, x_, c_, rate):
             break
-        for k in range(size):
-            out_[k] = d[k]
-        norm += _squared_norm(d, size)
         if signs.size:
-            checksum += _signed_sum(signs[block], d, size)
-        start += size
+            checksum += _signed_sum(x_, c_, rate, signs[block])
+        for k in range(x_.size):
+            out_[k] = (x_[k] - c_[k]) * rate
+        norm += squared_norm
+        start += x_.size
     return start, norm, checksum
 
 
@@ -140,76 +130,62 @@ def apart_and_move(
     x: Vector, c: Vector, rate: float, out: Vector, start: int, stop: int, signs: Signs
 ) -> Passed:
     """``d = rate (x - c); out <- d; x <- x - d``, for a ``c`` that is a copy."""
-    d = np.empty(_BLOCK, np.float32)
-    bits = d.view(np.int32)
     norm, checksum = 0.0, 0.0
     while start < stop:
-        size = min(_BLOCK, stop - start)
-        block = slice(start, start + size)
+        block = slice(start, min(start + _BLOCK, stop))
         x_, c_, out_ = x[block], c[block], out[block]
-        largest = np.int32(0)
-        for k in range(size):
-            d[k] = (x_[k] - c_[k]) * rate
-            largest = max(largest, bits[k] & _MAGNITUDE)
-        if largest >= _INFINITY:
+        squared_norm = _squared_norm(x_, c_, rate)
+        if not _is_finite(squared_norm, x_, c_, rate):
             break
-        for k in range(size):
-            x_[k] -= d[k]
-            out_[k] = d[k]
-        norm += _squared_norm(d, size)
         if signs.size:
-            checksum += _signed_sum(signs[block], d, size)
-        start += size
+            checksum += _signed_sum(x_, c_, rate, signs[block])
+        for k in range(x_.size):
+            d = (x_[k] - c_[k]) * rate
+            x_[k] -= d
+            out_[k] = d
+        norm += squared_norm
+        start += x_.size
     return start, norm, checksum
 
 
 @compiled("(f4[::1], f4[::1], f4[::1], i8, i8, i1[::1])")
 def take_over(x: Vector, base: Vector, c: Vector, start: int, stop: int, signs: Signs) -> Passed:
     """``d = x - base; c <- c + d; x <- c; base <- c``. Leaves ``x = base = c``."""
-    d = np.empty(_BLOCK, np.float32)
-    bits = d.view(np.int32)
     norm, checksum = 0.0, 0.0
     while start < stop:
-        size = min(_BLOCK, stop - start)
-        block = slice(start, start + size)
+        block = slice(start, min(start + _BLOCK, stop))
         x_, base_, c_ = x[block], base[block], c[block]
-        largest = np.int32(0)
-        for k in range(size):
-            d[k] = x_[k] - base_[k]
-            largest = max(largest, bits[k] & _MAGNITUDE)
-        if largest >= _INFINITY:
+        squared_norm = _squared_norm(x_, base_, _ONE)
+        if not _is_finite(squared_norm, x_, base_, _ONE):
             break
-        for k in range(size):
-            c_[k] += d[k]
+        if signs.size:
+            checksum += _signed_sum(x_, base_, _ONE, signs[block])
+        for k in range(x_.size):
+            c_[k] += x_[k] - base_[k]
             x_[k] = c_[k]
             base_[k] = c_[k]
-        norm += _squared_norm(d, size)
-        if signs.size:
-            checksum += _signed_sum(signs[block], d, size)
-        start += size
+        norm += squared_norm
+        start += x_.size
     return start, norm, checksum
 
 
 @compiled("(Array(f4, 1, 'C', readonly=True), f4[::1], i8, i8, i1[::1])")
 def add(d: Vector, c: Vector, start: int, stop: int, signs: Signs) -> Passed:
     """``c <- c + d``, for a ``d`` that was computed elsewhere. ``d`` may be read-only."""
-    bits = d.view(np.int32)
+    zero = np.zeros(_BLOCK, np.float32)
     norm, checksum = 0.0, 0.0
     while start < stop:
-        size = min(_BLOCK, stop - start)
-        block = slice(start, start + size)
-        d_, c_, bits_ = d[block], c[block], bits[block]
-        largest = np.int32(0)
-        for k in range(size):
-            largest = max(largest, bits_[k] & _MAGNITUDE)
-        if largest >= _INFINITY:
+        block = slice(start, min(start + _BLOCK, stop))
+        d_, c_ = d[block], c[block]
+        squared_norm = _squared_norm(d_, zero[: d_.size], _ONE)
+        if not _is_finite(squared_norm, d_, zero[: d_.size], _ONE):
             break
-        for k in range(size):
-            c_[k] += d_[k]
-        norm += _squared_norm(d_, size)
         if signs.size:
-            checksum += _signed_sum(signs[block], d_, size)
-        start += size
+            checksum += _signed_sum(d_, zero[: d_.size], _ONE, signs[block])
+        for k in range(d_.size):
+            c_[k] += d_[k]
+        norm += squared_norm
+        start += d_.size
     return start, norm, checksum
 
 

@@ -2,7 +2,9 @@
 
 One core does not fill the memory bus. Where the machine has more of them than children that
 exchange, a walk has several hands: each takes the next part from one list, so one that finds no
-processor holds nobody up.
+processor holds nobody up. A part is one stripe, as small a piece as others can be kept from; a
+child that nobody shares the vector with takes many stripes at once, for between two parts a hand
+waits for the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ _GOLDEN = 0.6180339887498949
 _MOST_HANDS = 4
 _LEAST_SHARE = 1 << 20
 """Elements of each hand: for fewer the waking of a thread takes longer than it saves."""
+FEW_PARTS = 4
 
 
 @dataclass(slots=True)
@@ -56,25 +59,24 @@ class Walker:
         self._stripes = stripes
         num = len(stripes.bounds)
         first = int(row * _GOLDEN % 1.0 * num)  # far from other rows' first, however many there are
-        self.order: list[Part] = [(k, 1) for k in (*range(first, num), *range(first))]
+        self._stripe_by_stripe: list[Part] = [(k, 1) for k in (*range(first, num), *range(first))]
+        self._in_parts: dict[int, list[Part]] = {}
         self._others: ThreadPoolExecutor | None = None
         self._has_stopped = False
 
-    def take_parts(self, num: int) -> None:
-        """Take the stripes in about so many parts from now on, each under one lock; a busy one by
-        its stripes."""
-        each, order = -(-len(self.order) // num), [k for k, _ in self.order]
-        wrap = order.index(0)
-        runs = [order[:wrap], order[wrap:]] if wrap else [order]
-        self.order = [
-            (run[at], len(run[at : at + each])) for run in runs for at in range(0, len(run), each)
-        ]
+    def order(self, num_parts: int | None) -> list[Part]:
+        """All stripes, in about so many parts; None: one by one."""
+        if num_parts is None:
+            return self._stripe_by_stripe
+        if num_parts not in self._in_parts:
+            self._in_parts[num_parts] = self._taken_together(num_parts)
+        return self._in_parts[num_parts]
 
-    def walk(self, visit: Visit, hands: int = 1) -> Walk:
+    def walk(self, visit: Visit, hands: int = 1, num_parts: int | None = None) -> Walk:
         """All stripes that are to be had, those passed over once more in the end. None is, after
-        one that was not finite."""
-        self._has_stopped = False
-        whole = self._by_many(visit, hands) if hands > 1 else self._go(visit, self.order)
+        one that was not finite. Each part is under one lock, a busy one is tried by its stripes."""
+        self._has_stopped, order = False, self.order(num_parts)
+        whole = self._by_many(visit, hands, order) if hands > 1 else self._go(visit, order)
         again, whole.passed_over = whole.passed_over, []
         for k in (k for first, count in again for k in range(first, first + count)):
             if not self._visited(k, 1, visit, whole):
@@ -87,11 +89,19 @@ class Walker:
             self._others.shutdown()
             self._others = None
 
-    def _by_many(self, visit: Visit, hands: int) -> Walk:
+    def _taken_together(self, num: int) -> list[Part]:
+        order = [k for k, _ in self._stripe_by_stripe]
+        each, wrap = -(-len(order) // num), order.index(0)
+        runs = [order[:wrap], order[wrap:]] if wrap else [order]
+        return [
+            (run[at], len(run[at : at + each])) for run in runs for at in range(0, len(run), each)
+        ]
+
+    def _by_many(self, visit: Visit, hands: int, order: list[Part]) -> Walk:
         """No hand is at work any more when it ends, also by an exception."""
         if self._others is None:
             self._others = ThreadPoolExecutor(_MOST_HANDS - 1, thread_name_prefix="exchange")
-        parts = iter(self.order)
+        parts = iter(order)
         helping = [self._others.submit(self._go, visit, parts) for _ in range(hands - 1)]
         try:
             whole = self._go(visit, parts)
@@ -131,6 +141,11 @@ class Walker:
 def num_hands(n: int, children: int) -> int:
     """For a vector of ``n`` elements, where so many children exchange on this machine."""
     return max(1, min(_MOST_HANDS, n // _LEAST_SHARE, num_cores() // max(1, children)))
+
+
+def num_parts(hands: int, children: int) -> int | None:
+    """That a walk takes the stripes in: two for each hand of a child that is alone."""
+    return max(FEW_PARTS, 2 * hands) if children <= 1 else None
 
 
 @lru_cache(maxsize=1)
