@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +14,9 @@ from ray_easgd.errors import EasgdError, HubLost, WorkerFailed
 
 if TYPE_CHECKING:
     from actors.posts import Hub
+
+SILENCE_S = 30.0
+"""Longer than an honest loop, or test, keeps its process from answering."""
 
 _LOOK_EVERY_S = 0.5
 
@@ -41,6 +45,23 @@ def insist(ask: Callable[[], Any]) -> Any:
             return ray.get(ask())
         except ActorUnavailableError:
             continue  # Ray waited for the connection before it said so
+
+
+class Pulse:
+    """Whether an actor answers: one question at a time, the next when that has its answer.
+
+    Ray sees who is dead; who is stopped only keeps silent.
+    """
+
+    def __init__(self, ask: Callable[[], Any]) -> None:
+        self._ask, self._asked, self._since = ask, None, 0.0
+
+    def silent_s(self) -> float:
+        """Since when the question that is open has been; call this again and again."""
+        now = time.monotonic()
+        if self._asked is None or ray.wait([self._asked], timeout=0)[0]:
+            self._asked, self._since = self._ask(), now
+        return now - self._since
 
 
 class Source:

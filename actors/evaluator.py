@@ -95,6 +95,10 @@ class Evaluator(Named):
         )
         return evaluation, self._beside_the_vector()
 
+    @ray.method(concurrency_group="control")
+    def ping(self) -> None:
+        """Answers, also during a test."""
+
     def _beside_the_vector(self) -> dict[str, np.ndarray]:
         """Recomputed buffers and frozen parameters."""
         held = {slot.name for slot in self._vector.layout}
@@ -118,5 +122,6 @@ def start_evaluator(run: str, task: Task, config: Config, *, life: int) -> Actor
         num_cpus=0,
         max_restarts=0,
         max_task_retries=0,
+        concurrency_groups={"control": 1},
         **placed("evaluator"),
     ).remote(task, config)

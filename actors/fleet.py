@@ -6,7 +6,6 @@ pending: that is the demand that an autoscaler sees, and the notice of its arriv
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from actors.asking import explain
+from actors.asking import Pulse, explain
 from actors.lifecycle import end_process
 from actors.words import WorkerStatus
 from actors.worker import Program, Seat, Worker, start_worker
@@ -64,6 +63,9 @@ class _Seated:
     node: str = ""
     why: str = ""  # it was asked to leave
 
+    def __post_init__(self) -> None:
+        self.pulse = Pulse(self.handle.where.remote)
+
 
 @dataclass
 class _Spare:
@@ -95,7 +97,6 @@ class Fleet:
         self._places: dict[int, _Seated] = {}
         self._spares: dict[str, _Spare] = {}
         self._num_spares = self.num_lost = 0
-        self._pings: dict[int, tuple[ObjectRef[Any], float]] = {}  # asked, and when
         self._ending = False
 
     # -- what there is -------------------------------------------------------------------------
@@ -130,15 +131,8 @@ class Fleet:
 
     def nobody_answers(self, within_s: float) -> bool:
         """Whether none of those at work has answered for so long; ask this again and again."""
-        now, silent = time.monotonic(), []
-        for index, place in self._places.items():
-            if place.state in _AT_WORK and place.node:
-                asked, since = self._pings.get(index, (None, now))
-                if asked is None or ray.wait([asked], timeout=0)[0]:
-                    self._pings[index] = place.handle.where.remote(), now
-                    since = now
-                silent.append(now - since >= within_s)
-        return all(silent)
+        there = [p for p in self._places.values() if p.state in _AT_WORK and p.node]
+        return min((p.pulse.silent_s() for p in there), default=within_s) >= within_s
 
     @property
     def num_seated(self) -> int:

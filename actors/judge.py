@@ -1,7 +1,7 @@
 """The driver's side of the evaluator: when to test the center, and what to do if that fails.
 
 A failing evaluator costs the run its tests, never its training: it is reported and left alone. One
-whose process or node went is started again, and asked again.
+whose process or node went, or that is stopped, is replaced, and asked again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import ActorDiedError, ObjectLostError, RayActorError, RayError, RayTaskError
 
+from actors.asking import SILENCE_S, Pulse
 from actors.evaluator import Evaluation, start_evaluator
 from actors.lifecycle import end_process
 from ray_easgd.config import Config
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 Judgement = tuple[Evaluation, dict[str, Any]]
 
+_LOOK_EVERY_S = 0.5
 _MOST_DEATHS = 3
 """In a row: more is no misfortune, but memory that is too small, for one."""
 
@@ -46,7 +48,11 @@ class Judge:
         *,
         on_evaluation: Callable[[Evaluation], None],
         tell: Tell,
+        silence_s: float = SILENCE_S,
     ) -> None:
+        self._silence_s = silence_s
+        self._arrived: ObjectRef[None] | None = None
+        self._pulse: Pulse | None = None
         self._section, self._centers = config.evaluation, centers
         self._fetching: list[ObjectRef[Published]] = []
         self._asked: tuple[Any, ...] = ()
@@ -65,7 +71,7 @@ class Judge:
             return
         evaluator = self._evaluator()
         if self._under_way is not None:
-            if ray.wait([self._under_way], timeout=0)[0]:
+            if self._is_tested(within_s=0):
                 self._take()
             return
         now = time.monotonic()
@@ -84,11 +90,11 @@ class Judge:
     def last(self, center: Published) -> dict[str, Any]:
         """Test this snapshot and wait; returns what a checkpoint needs beside the vector."""
         if self._under_way is not None:
-            self._take()
+            self._await_test()
         beside = None
         while beside is None and not self._failed:
             self._under_way = self._evaluator().evaluate.remote([center], ())
-            beside = self._take()
+            beside = self._await_test()
         return beside or {}
 
     def end(self) -> None:
@@ -101,7 +107,34 @@ class Judge:
         if self._handle is None:
             self._life += 1
             self._handle = self._start(life=self._life)
+            self._arrived, self._pulse = self._handle.ping.remote(), None
         return self._handle
+
+    def _await_test(self) -> dict[str, Any] | None:
+        while not self._is_tested(within_s=_LOOK_EVERY_S):
+            pass
+        return self._take()
+
+    def _is_tested(self, *, within_s: float) -> bool:
+        """Whether the test under way has come to something; one that is stopped comes to its end.
+
+        A process that is still starting, or waits for room, owes no answer yet.
+        """
+        if ray.wait([self._under_way], timeout=within_s)[0]:
+            return True
+        if self._pulse is None:
+            if ray.wait([self._arrived], timeout=0)[0]:
+                self._pulse = Pulse(self._evaluator().ping.remote)
+        elif self._pulse.silent_s() >= self._silence_s:
+            self._tell(
+                "evaluator_silent",
+                f"the evaluator has not answered for {self._silence_s:.0f} s: its process is "
+                "stopped, or its machine. Another one takes over; training goes on.",
+                source="evaluator",
+            )
+            self._pulse = None
+            self.end()
+        return False
 
     def _take(self) -> dict[str, Any] | None:
         """What came of the test under way; None where it has to be made again."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError
 
-from actors.asking import answer_of
+from actors.asking import SILENCE_S, answer_of
 from actors.chronicle import Chronicle
 from actors.cluster import gpus_per_worker, num_spares, num_wanted
 from actors.controller import start_controller
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 _STARTING = "starting workers"
 _TICK_S = 0.5
 _GRACE_S = 10.0
-_SILENCE_S = 30.0  # longer than an honest loop keeps its process from answering
 _WRITE_EVERY_S = 5.0
 _SPARES_AFTER_S = 10.0  # imports take a core for seconds: not from the first steps of all
 
@@ -264,7 +263,7 @@ class Run:
         """
         book = self.sight.book
         is_trained = book.done or not book.opened
-        return self.fleet.some_are_done and is_trained and self.fleet.nobody_answers(_SILENCE_S)
+        return self.fleet.some_are_done and is_trained and self.fleet.nobody_answers(SILENCE_S)
 
     def _settle_ended(self) -> None:
         """Wait a tick for calls of workers to end, and for what happens to hubs."""

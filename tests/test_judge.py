@@ -1,16 +1,23 @@
-"""What the driver makes of a test of the center that came to nothing."""
+"""What the driver makes of a test of the center that came to nothing, or comes to no end."""
 
 from __future__ import annotations
 
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 from ray.exceptions import ActorDiedError, ObjectLostError
 
+from actors.evaluator import Evaluation
 from actors.judge import Judge
 from ray_easgd import Task
 from ray_easgd.config import Config
+from ray_easgd.parameters import ParameterVector
+from ray_easgd.protocol import SnapshotHeader, Version
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
 
@@ -50,3 +57,33 @@ def test_a_center_that_is_lost_while_it_is_fetched_costs_that_test_alone(
 def test_a_test_that_fails_by_itself_is_the_last(judge: Judge, told: list[str]) -> None:
     came_to(judge, ArithmeticError("not in evaluation"))
     assert told == ["evaluator_failed"]
+
+
+def test_a_stopped_evaluator_is_replaced_and_the_last_test_made(
+    told: list[str], tmp_path: Path
+) -> None:
+    stopped = tmp_path / "stopped"
+
+    def loss(outputs: Any, targets: Any) -> Any:
+        import torch
+
+        if not stopped.exists():
+            stopped.write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return torch.nn.functional.cross_entropy(outputs, targets)
+
+    def tell(kind: str, message: str, **_: Any) -> None:
+        told.append(kind)
+
+    config, task, tests = Config(), Task(data="digits", loss=loss), list[Evaluation]()
+    judge = Judge("j", task, config, tuple, on_evaluation=tests.append, tell=tell, silence_s=1.0)
+    vector = ParameterVector.bind(task.open(config).build_model()).flat.numpy()
+    header = SnapshotHeader(version=Version(1, 7), moving_rate=0.5)
+    try:
+        judge.last((header, [ray.put(vector)]))
+    finally:
+        judge.end()
+        with suppress(ProcessLookupError):
+            os.kill(int(stopped.read_text()), signal.SIGKILL)
+    assert told == ["evaluator_silent"]
+    assert [test.version for test in tests] == [Version(1, 7)]
