@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from actors.posts import Hub
 
 SILENCE_S = 30.0
-"""Longer than an honest loop, or test, keeps its process from answering."""
+"""Longer than an honest process keeps its threads from answering."""
+
+_ASK_EVERY_S = 1.0
 
 _LOOK_EVERY_S = 0.5
 
@@ -48,20 +50,28 @@ def insist(ask: Callable[[], Any]) -> Any:
 
 
 class Pulse:
-    """Whether an actor answers: one question at a time, the next when that has its answer.
+    """Whether an actor answers: one question at a time, and now and then another.
 
-    Ray sees who is dead; who is stopped only keeps silent.
+    Ray sees who is dead; who is stopped only keeps silent. That counts while somebody listens: of
+    one who was stopped as well, or had other things to do, nobody else is to suffer.
     """
 
     def __init__(self, ask: Callable[[], Any]) -> None:
-        self._ask, self._asked, self._since = ask, None, 0.0
+        self._ask, self._asked = ask, None
+        self._looked, self._again, self._silent_s = time.monotonic(), 0.0, 0.0
 
     def silent_s(self) -> float:
-        """Since when the question that is open has been; call this again and again."""
+        """For how long the question that is open has been; call this again and again."""
         now = time.monotonic()
-        if self._asked is None or ray.wait([self._asked], timeout=0)[0]:
-            self._asked, self._since = self._ask(), now
-        return now - self._since
+        self._silent_s += min(now - self._looked, _ASK_EVERY_S)
+        self._looked = now
+        if self._asked is not None and ray.wait([self._asked], timeout=0)[0]:
+            self._asked = None
+        if self._asked is None:
+            self._silent_s = 0.0
+            if now >= self._again:
+                self._asked, self._again = self._ask(), now + _ASK_EVERY_S
+        return self._silent_s
 
 
 class Source:

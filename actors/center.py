@@ -127,6 +127,10 @@ class Center(Named):
         """Ends with the process: whoever asks learns of its death."""
         Event().wait()
 
+    @ray.method(concurrency_group="pulse")
+    def ping(self) -> None:
+        """Answers, whatever else is waited for here."""
+
     @ray.method(concurrency_group="control")
     def status(self) -> HubStatus:
         """The hub at a glance."""
@@ -269,7 +273,7 @@ def groups(num_children: int, fragments: int) -> dict[str, int]:
     aggregator holds of a hub that is lost, while its own goodbyes to that hub wait in ``control``.
     """
     waiting = max(16, 2 * num_children) * fragments
-    return {"control": 2, "data": 1, "asked": 1, "rounds": waiting, "watch": 1}
+    return {"control": 2, "data": 1, "asked": 1, "rounds": waiting, "watch": 1, "pulse": 1}
 
 
 def start_center(

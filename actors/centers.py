@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
 import torch
 from ray.exceptions import RayError
 
+from actors.asking import SILENCE_S, Pulse
 from actors.center import start_center
 from actors.lifecycle import end_process, on, one_of_a_name
 from actors.placement import answers
@@ -61,6 +62,9 @@ class _Place:
     cause: str = ""
     status: HubStatus | None = None
     losses_in_a_row: int = 0
+
+    def __post_init__(self) -> None:
+        self.pulse = Pulse(self.handle.ping.remote)
 
 
 class Centers:
@@ -168,6 +172,15 @@ class Centers:
         except RayError as error:
             self._replace(k, place, error)
 
+    def end_the_silent(self) -> None:
+        """Let a shard that is stopped come to its end: its successor takes up what it left.
+
+        One that is starting, or taking up its work, owes no answer yet.
+        """
+        for place in self._places:
+            if place.arriving is None and place.node:
+                end_if_silent(place.name, place, self._tell)
+
     def end(self) -> None:
         """End every process."""
         for handle in (*self.handles, *(handle for handle, _ in self._standby.values())):
@@ -207,6 +220,7 @@ class Centers:
         place.life += 1
         place.handle = self._successor(k)
         place.watching, place.where = place.handle.watch.remote(), place.handle.where.remote()
+        place.pulse = Pulse(place.handle.ping.remote)
         place.node = ""
         if place.legacy is not None and place.legacy.addresses:
             place.in_memory = True
@@ -308,6 +322,25 @@ class Centers:
     def _parts(self, resumed: Resumption, k: int) -> Any:
         per = self._config.exchange.fragments
         return resumed.hubs[k * per : (k + 1) * per]
+
+
+class _Heard(Protocol):
+    handle: Any
+    pulse: Pulse
+
+
+def end_if_silent(name: str, place: _Heard, tell: Tell) -> None:
+    """End a process of that name that does not answer; who waits for its end learns of it."""
+    if place.pulse.silent_s() < SILENCE_S:
+        return
+    tell(
+        "hub_silent",
+        f"{name} has not answered for {SILENCE_S:.0f} s: its process is stopped, or its machine. "
+        "It is ended, for a successor to take its place",
+        source=name,
+    )
+    end_process(place.handle)
+    place.pulse = Pulse(place.handle.ping.remote)
 
 
 def _post_of(place: _Place) -> Hub:

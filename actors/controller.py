@@ -82,6 +82,10 @@ class Controller(Named):
         if self._is_first:
             self._remembers.set()
 
+    @ray.method(concurrency_group="pulse")
+    def ping(self) -> None:
+        """Answers, whatever else is waited for here."""
+
     @ray.method(concurrency_group="control")
     def restore(self, memory: Memory) -> None:
         """Begin again with what the driver knows, once. What was asked for meanwhile stays so."""
@@ -335,7 +339,7 @@ def start_controller(
         max_restarts=-1,
         max_task_retries=-1,
         max_concurrency=4,
-        concurrency_groups={"waiting": num_waiting, "control": 2},
+        concurrency_groups={"waiting": num_waiting, "control": 2, "pulse": 1},
         **placed("controller"),
     ).remote(
         run,

@@ -11,8 +11,8 @@ import ray
 from ray.exceptions import RayError
 
 from actors.aggregator import Post, start_aggregator
-from actors.asking import answer_of
-from actors.centers import Centers, ChildrenOf, Kept, Tell
+from actors.asking import Pulse, answer_of
+from actors.centers import Centers, ChildrenOf, Kept, Tell, end_if_silent
 from actors.cluster import nodes_for_workers
 from actors.hub_status import HubStatus
 from actors.lifecycle import beside_the_driver, end_process, on
@@ -55,6 +55,9 @@ class _Place:
     status: HubStatus | None = None
     asked: ObjectRef[HubStatus] | None = None
     losses_in_a_row: int = 0
+
+    def __post_init__(self) -> None:
+        self.pulse = Pulse(self.handle.ping.remote)
 
 
 @dataclass
@@ -134,6 +137,13 @@ class Hubs:
                 ray.get(place.watching)
         except RayError as error:
             self._replace(place, error)
+
+    def end_the_silent(self) -> None:
+        """Let a hub that is stopped come to its end: its successor takes up what it left."""
+        self.root.end_the_silent()
+        for name, place in self._places.items():
+            if place.arriving is None:
+                end_if_silent(name, place, self.tell)
 
     @property
     def statuses(self) -> dict[str, HubStatus]:
@@ -286,6 +296,7 @@ class Hubs:
         place.life += 1
         place.handle = self._start(place.spot, life=place.life, legacy=place.legacy, **options)
         place.arriving, place.watching = place.handle.arrived.remote(), place.handle.watch.remote()
+        place.pulse = Pulse(place.handle.ping.remote)
         place.asked = None
 
     def _legacy(self, place: _Place) -> Legacy | None:

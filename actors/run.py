@@ -21,7 +21,7 @@ from actors.judge import Judge
 from actors.keeper import Cut, Keeper, cut
 from actors.lifecycle import end_process, one_of_a_name
 from actors.metrics import RunMetrics
-from actors.reminder import RESTARTED, remind
+from actors.reminder import RESTARTED, ControllerWatch, remind
 from actors.seating import Seating
 from actors.sight import Sight
 from actors.training_clock import TrainingClock
@@ -74,7 +74,7 @@ class Run:
         self._observing: list[ObjectRef[Any]] | None = None
         self._write_after = time.monotonic()
         self.trained_s = 0.0
-        self._is_still = False
+        self._is_still = self._has_answered = False
         self._cut: Cut | None = None
         self.ledger_error: float | None = None
         self.chronicle = Chronicle(folder, display, began_at - folder.reached_s)
@@ -134,6 +134,7 @@ class Run:
                 progress=self.resumed.progress if self.resumed else None,
                 folder=self.folder.path,
             )
+        self._controller_watch = ControllerWatch(self.controller, self.chronicle.tell)
         self.hubs.start(self.controller, self.resumed)
         self._judge = None
         if self.program.task is not None:
@@ -267,6 +268,8 @@ class Run:
 
     def _settle_ended(self) -> None:
         """Wait a tick for calls of workers to end, and for what happens to hubs."""
+        self.hubs.end_the_silent()
+        self._controller_watch.look()
         running, watched = self.fleet.running, self.hubs.watched
         for reference in ray.wait([*running, *watched], timeout=_TICK_S)[0]:
             if reference in watched:
@@ -302,8 +305,11 @@ class Run:
             self._look(wait=False)
         for seat, _ in self.fleet.at_work:
             self.seating.left_behind(seat, _GRACE_S)
-        while not self.hubs.root.are_there:  # a successor is on its way, with what workers hold
+        self._observing, self._has_answered = None, False
+        self._look(wait=False)
+        while not self._has_answered:  # or a successor does, with what workers hold
             self._settle_ended()
+            self._look(wait=False)
 
     def _look(self, *, wait: bool = True) -> None:
         """Fetch what hub and controller know; record and show it.
@@ -335,11 +341,13 @@ class Run:
         if why := self.sight.why_messages():
             self.chronicle.tell("messages", why)
         book, notes, noted = answer_of(asked[-1])
+        self._controller_watch.heard()
         if book.remembers:
             self.sight.book, self.sight.noted = book, noted or self.sight.noted
         else:
             remind(self.controller, self.sight, self.fleet, self.hubs.posted)
             self.chronicle.tell("controller_restarted", RESTARTED)
+        self._has_answered = True
         self._record(notes)
         self._guard_against_divergence()
 

@@ -82,6 +82,10 @@ def tell_what_differs(path: Path) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in written))
     assert f"push {changed['sequence']} of" in replay(str(path))["first_difference"]
     assert f"of {changed['hub']}" in replay(str(path))["first_difference"]
+    written[last] = changed | {"taken_at": changed["clock"] + 1}  # after it was made
+    path.write_text("".join(json.dumps(line) + "\n" for line in written))
+    with pytest.raises(BadStorage, match=f"no push where {changed['hub']} took one"):
+        replay(str(path))
     moves = [k for k, line in enumerate(lines) if line.get("event") == "move"]
     written = [line for k, line in enumerate(lines) if k != moves[0]]
     path.write_text("".join(json.dumps(line) + "\n" for line in written))

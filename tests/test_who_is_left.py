@@ -26,7 +26,7 @@ def test_a_stopped_worker_does_not_keep_a_loop_of_ones_own_from_its_end(
 ) -> None:
     """Nothing but the data says when the run is over, and all of it was trained on."""
     monkeypatch.setattr("actors.run._GRACE_S", 2.0)
-    monkeypatch.setattr("actors.run._SILENCE_S", 2.0)
+    monkeypatch.setattr("actors.run.SILENCE_S", 2.0)
     pids: list[int] = []
 
     def stop_one() -> None:

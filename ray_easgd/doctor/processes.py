@@ -22,8 +22,8 @@ def controller_stopped(evidence: Evidence) -> Iterator[Finding]:
                 subject="controller",
                 evidence=f"{_silence(evidence, process)}. Workers that need new data wait for it, "
                 "and nobody knows who belongs to the run: numbers of workers are missing here.",
-                remedy=f"{_wake(evidence, process)}: Ray starts it again, and the run's driver "
-                "tells it what it knew.",
+                remedy=f"{_wake(evidence, process)}: Ray starts it again, as it does after 30 s of "
+                "silence, and the run's driver tells it what it knew.",
             )
 
 
@@ -61,7 +61,8 @@ def hub_stopped(evidence: Evidence) -> Iterator[Finding]:
             cause="hub_stopped",
             subject=hub.seat,
             evidence=f"{_silence(evidence, hub)}.{waiting} Gradient steps go on.",
-            remedy=f"{_wake(evidence, hub)}: a successor then takes its place.",
+            remedy=f"{_wake(evidence, hub)}: a successor then takes its place, as one does by "
+            "itself after 30 s of silence.",
         )
 
 

@@ -97,7 +97,12 @@ class WorkerLink:
 
     def take_sent(self) -> tuple[PushHeader, Payload]:
         """The push that was just made."""
-        assert self.sent is not None
+        if self.sent is None:
+            raise cannot(
+                self._hub.replay.path,
+                f"{self._child} comes to no push where {self._hub.name} took one: a hub was lost "
+                "in the run, and what it had recorded with it",
+            )
         sent, self.sent = self.sent, None
         return sent
 
