@@ -22,7 +22,7 @@ from ray_easgd.config import Config
 from ray_easgd.edges import hub_options
 from ray_easgd.recipe import algorithm_of
 from tests.conftest import Pool
-from tests.fakes import Points, small_model
+from tests.fakes import Points, descend, small_model
 
 pytestmark = [
     pytest.mark.cluster,
@@ -129,12 +129,7 @@ def train() -> None:
     model = small_model()
     elastic = session.elastic(model, torch.optim.SGD(model.parameters(), lr=0.05))
     for inputs, targets in session.data(Points(), batch_size=8, epochs=1):
-        torch.nn.functional.cross_entropy(model(inputs), targets).backward()
-        with torch.no_grad():
-            for p in model.parameters():
-                assert p.grad is not None
-                p.sub_(0.05 * p.grad)
-                p.grad = None
+        descend(model, inputs, targets, lr=0.05)
         elastic.step()
 
 
