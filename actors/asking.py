@@ -124,6 +124,12 @@ def explain(name: str, error: RayTaskError) -> EasgdError:
     return cause if isinstance(cause, EasgdError) else WorkerFailed(name, str(error))
 
 
+def in_short(error: Exception) -> str:
+    """What went wrong, in a line; of a traceback its last."""
+    lines = str(getattr(error, "cause", None) or error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
+
+
 def result_of(future: Future[T]) -> T:
     """What the background brought; the center's loss as HubLost.
 

@@ -102,10 +102,12 @@ class Center(Named):
         self._slices[part].leave(incarnation, intervals)
 
     @ray.method(concurrency_group="control")
-    def lose(self, child: str) -> list[int]:
-        """A child's process is gone: its lives end here, and late pushes of theirs are refused."""
+    def lose(self, child: str, lives: Sequence[Sequence[int]]) -> list[int]:
+        """A child's process is gone: these lives of it end, slice by slice; late pushes of theirs
+        are refused."""
         self._in_office.wait()
-        return [life for part in self._slices for life in part.lose(child)]
+        parts = zip(self._slices, lives, strict=True)
+        return [life for part, its in parts for life in part.lose(child, its)]
 
     @ray.method(concurrency_group="control")
     def collect(self, part: int) -> None:
@@ -142,6 +144,7 @@ class Center(Named):
     @ray.method(concurrency_group="control")
     def layout(self) -> tuple[Slot, ...]:
         """Where each named parameter lies in the vector; empty until a child has joined."""
+        self._in_office.wait()
         return self._slices[0].layout()
 
     @ray.method(concurrency_group="control")

@@ -157,7 +157,7 @@ class Centers:
                 with suppress(RayError):  # its end will be told another way
                     place.node = ray.get(place.where)
             place.epoch = max(place.epoch, status.version.epoch)
-            place.born = max(place.born, *status.children, 0)
+            place.born = max(place.born, 0, *(life for lives in status.lives for life in lives))
 
     def settle(self, k: int) -> None:
         """Something that is ``watched`` has happened to this shard."""
@@ -215,7 +215,7 @@ class Centers:
             place.name,
             self._children_of(place.name),
             self._config.exchange.fragments,
-            place.status.children if place.status else {},
+            place.status.lives if place.status else (),
         )
         place.life += 1
         place.handle = self._successor(k)

@@ -6,7 +6,7 @@ One lock makes each call on the hub atomic.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from threading import Condition
@@ -83,7 +83,9 @@ class HubSlice:
         """
         with self.moved:
             incarnation = self.hub.admit(child, torch.from_numpy(vector), layout)
-            self._end_lives(child, but=incarnation)
+            for life, name in list(self.hub.children.items()):
+                if name == child and life != incarnation:
+                    self.hub.dismiss(life, lost=True)
             self.moved.notify_all()  # a turn may begin with it
             place = self.hub.give_place(incarnation) if is_near else None
             if place is not None:
@@ -97,18 +99,17 @@ class HubSlice:
             self.hub.dismiss(incarnation)
             self.moved.notify_all()
 
-    def lose(self, child: str) -> list[int]:
-        """A child's process is gone: its lives end here, and late pushes of theirs are refused."""
-        with self.moved:
-            lives = self._end_lives(child)
-            self.moved.notify_all()
-            return lives
+    def lose(self, child: str, lives: Collection[int]) -> list[int]:
+        """A child's process is gone: of its lives these end, and late pushes of theirs are refused.
 
-    def _end_lives(self, child: str, but: int = 0) -> list[int]:
-        lives = [i for i, name in self.hub.children.items() if name == child and i != but]
-        for incarnation in lives:
-            self.hub.dismiss(incarnation, lost=True)
-        return lives
+        Others stay: who comes in its place may be here before this word is.
+        """
+        with self.moved:
+            ended = [life for life in lives if self.hub.children.get(life) == child]
+            for life in ended:
+                self.hub.dismiss(life, lost=True)
+            self.moved.notify_all()
+            return ended
 
     def push(self, header: PushHeader, d: np.ndarray | Coded) -> PushReply:
         """Apply one elastic difference, exactly once."""
@@ -207,7 +208,7 @@ class HubSlice:
                 version=hub.version,
                 steps=hub.steps,
                 progress=hub.progress.copy(),
-                children=hub.children,
+                lives=(hub.children,),
                 moving_rate=hub.moving_rate,
                 duplicates=hub.duplicates,
                 refused=hub.refused,

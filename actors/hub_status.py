@@ -13,6 +13,7 @@ from ray_easgd.protocol import Version
 class HubStatus:
     """A hub at a glance.
 
+    ``lives``: who its children are by their incarnations, which each slice numbers by itself.
     ``sharing``: children that exchange in its own memory; ``why_alone``: why one that asked to
     does not. ``exchanges_per_s`` with its children, since it was last asked. With its parent:
     ``distance``, ``staleness``, and since it met it ``exchanges``, the seconds these were under
@@ -22,7 +23,7 @@ class HubStatus:
     version: Version
     steps: int
     progress: Progress
-    children: dict[int, str]
+    lives: tuple[dict[int, str], ...]
     moving_rate: float
     duplicates: int
     refused: int
@@ -40,6 +41,15 @@ class HubStatus:
     bytes_sent: int = 0
     bytes_received: int = 0
 
+    @property
+    def children(self) -> dict[int, str]:
+        """Those of the first slice."""
+        return self.lives[0]
+
+    def lives_of(self, child: str) -> list[list[int]]:
+        """That child's, slice by slice."""
+        return [[k for k, name in lives.items() if name == child] for lives in self.lives]
+
 
 def joined(parts: Sequence[HubStatus]) -> HubStatus:
     """The slices of one center at a glance: what they count together, and the first one's rest.
@@ -52,6 +62,7 @@ def joined(parts: Sequence[HubStatus]) -> HubStatus:
     return replace(
         parts[0],
         progress=Progress.union(p.progress for p in parts),
+        lives=tuple(lives for p in parts for lives in p.lives),
         duplicates=sum(p.duplicates for p in parts),
         refused=sum(p.refused for p in parts),
         snapshots=sum(p.snapshots for p in parts),

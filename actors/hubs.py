@@ -150,6 +150,13 @@ class Hubs:
         """What each aggregator last said of itself."""
         return {n: p.status for n, p in self._places.items() if p.status is not None}
 
+    @property
+    def heard(self) -> list[tuple[Any, HubStatus]]:
+        """All that have said something of themselves, with what they said last."""
+        shards = zip(self.root.handles, self.root.statuses, strict=True)
+        places = ((place.handle, place.status) for place in self._places.values())
+        return [(hub, status) for hub, status in (*shards, *places) if status is not None]
+
     def look(self) -> None:
         """Ask the aggregators how they are, and take in what they have answered. Never waits."""
         for place in self._places.values():
@@ -287,8 +294,8 @@ class Hubs:
         if place.losses_in_a_row > _MOST_LOSSES:
             raise HubLost(place.spot.name, str(error).strip())
         end_process(place.handle)  # it may be alive behind a broken connection
-        parent = self._places.get(place.spot.parent or "")
-        (self.centers[0] if parent is None else parent.handle).lose.remote(place.spot.name)
+        for hub, status in self.heard:
+            hub.lose.remote(place.spot.name, status.lives_of(place.spot.name))
         if answers(place.node):
             options, place.legacy = {"scheduling_strategy": on(place.node)}, self._legacy(place)
         else:
@@ -302,7 +309,7 @@ class Hubs:
     def _legacy(self, place: _Place) -> Legacy | None:
         """Its memory, through a child that answers and has it; None where nobody does."""
         name = place.spot.name
-        known = place.status.children if place.status else {}
+        known = place.status.lives if place.status else ()
         legacy = gather(name, self._children(name), self.config.exchange.fragments, known)
         return legacy if legacy is not None and legacy.addresses else None
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 
-from actors.asking import answer_of
-from ray_easgd.checkpoint import keep_newest, write_checkpoint
+from actors.asking import answer_of, in_short
+from ray_easgd.checkpoint import keep_newest, newest_number, write_checkpoint
 from ray_easgd.config import Config
-from ray_easgd.errors import EasgdError, Superseded
+from ray_easgd.errors import Superseded
 from ray_easgd.protocol import SnapshotHeader, Version
 from ray_easgd.resumption import Resumption, Sitting, described, found, state_of
 from ray_easgd.run_folder import RunFolder
@@ -99,6 +99,7 @@ class Keeper:
         """Take the seat at the folder; how the run ended before is forgotten."""
         self._sitting = Sitting(self._folder)
         self._folder.forget_result()
+        self._last = Version(0, 0), newest_number(self._folder)
 
     def check(self) -> None:
         """Raises Superseded where another driver has taken the seat at the folder.
@@ -150,11 +151,11 @@ class Keeper:
             writing.result()
         except Superseded:
             raise
-        except (OSError, EasgdError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, no run hangs on it
             self._tell(
                 "checkpoint_failed",
-                f"no checkpoint could be written ({error}); training goes on, and the next one is "
-                f"due in {self._config.run.checkpoint_s:g} s",
+                f"no checkpoint could be written ({in_short(error)}); training goes on, and the "
+                f"next one is due in {self._config.run.checkpoint_s:g} s",
             )
 
     def _write(self, cut: Cut, beside: Mapping[str, Any], *, is_sound: bool = True) -> str:

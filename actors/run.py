@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayError
 
-from actors.asking import SILENCE_S, answer_of
+from actors.asking import SILENCE_S, answer_of, in_short
 from actors.chronicle import Chronicle
 from actors.cluster import gpus_per_worker, num_spares, num_wanted
 from actors.controller import start_controller
@@ -200,19 +201,23 @@ class Run:
 
     def _cut_in_haste(self) -> Cut | None:
         """Of a run that was interrupted, or failed: the center may be what failed."""
+        until = time.monotonic() + _GRACE_S
+        while not self.hubs.root.are_there and time.monotonic() < until:
+            with suppress(EasgdError):  # there is one already
+                self._settle_ended()
         try:
-            self._look()
+            if not self.hubs.root.are_there:
+                raise HubLost("the center", "no successor came in time")
+            with suppress(HubLost):  # then by what was seen before
+                self._look()
+            return cut(self.hubs.centers) if self.has_center else None
         except Superseded:
             raise
-        except EasgdError:
-            pass  # then by what was seen before
-        try:
-            return cut(self.hubs.centers) if self.has_center else None
         except EasgdError as error:
             self.chronicle.tell(
                 "checkpoint_failed",
-                f"there is no last checkpoint ({error}); the same command goes on from the newest "
-                "that was written",
+                f"there is no last checkpoint ({in_short(error)}); the same command goes on from "
+                "the newest that was written",
             )
             return None
 
@@ -305,11 +310,12 @@ class Run:
             self._look(wait=False)
         for seat, _ in self.fleet.at_work:
             self.seating.left_behind(seat, _GRACE_S)
-        self._observing, self._has_answered = None, False
-        self._look(wait=False)
-        while not self._has_answered:  # or a successor does, with what workers hold
-            self._settle_ended()
+        for _ in range(2):  # what is under way, which nobody would tell again, and what is now
+            self._has_answered = False
             self._look(wait=False)
+            while not self._has_answered:  # or a successor does, with what workers hold
+                self._settle_ended()
+                self._look(wait=False)
 
     def _look(self, *, wait: bool = True) -> None:
         """Fetch what hub and controller know; record and show it.

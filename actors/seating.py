@@ -18,6 +18,8 @@ from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.shared_hub import UNNAMED
 
+_Ghost = tuple[str, str, str]  # at which hub, whose, and which lives
+
 
 class Seating:
     """Makes seats, and is told what happens to those who sit there (``FleetEvents``).
@@ -41,7 +43,7 @@ class Seating:
         self._program, self._config, self._algorithm = program, config, algorithm
         self._hubs, self._controller, self._traced = hubs, controller, traced
         self._sight, self._chronicle, self._born = sight, chronicle, born
-        self._ghosts: dict[tuple[str, str], HubStatus] = {}  # and where each was seen first
+        self._ghosts: dict[_Ghost, HubStatus] = {}  # and where each was seen first
 
     def seat(self, index: int, life: int) -> Seat:
         """For one more process; ``life`` counts those of this sitting that had that index."""
@@ -60,8 +62,8 @@ class Seating:
 
     def worker_lost(self, seat: Seat, cause: str) -> None:
         """Its lives end, and what it held goes back to the queue."""
-        for hub in (*self._hubs.centers, *self._hubs.handles.values()):
-            hub.lose.remote(seat.name)
+        for hub, status in self._hubs.heard:
+            hub.lose.remote(seat.name, status.lives_of(seat.name))
         self._controller.release.remote(seat.sitting)
         self._chronicle.tell(
             "worker_lost",
@@ -96,23 +98,17 @@ class Seating:
         A goodbye may have been on its way the first time. ``seated``: whose processes are there.
         """
         there = {*seated, *self._hubs.handles}
-        shards = zip(self._hubs.centers, self._hubs.root.statuses, strict=True)
-        named = [(self._hubs.handles[name], s) for name, s in self._hubs.statuses.items()]
-        ghosts: dict[tuple[str, str], HubStatus] = {}
-        for hub, status in (*shards, *named):
-            if status is None:
-                continue
-            for child in _names(status) - there:
-                ghost = repr(hub), child
+        ghosts: dict[_Ghost, HubStatus] = {}
+        for hub, status in self._hubs.heard:
+            for child in {name for lives in status.lives for name in lives.values()} - there:
+                if child.startswith(UNNAMED):  # it may well be alive (``SharedHub.take_over``)
+                    continue
+                lives = status.lives_of(child)
+                ghost = repr(hub), child, repr(lives)
                 first = ghosts[ghost] = self._ghosts.get(ghost, status)
                 if first is not status:
-                    hub.lose.remote(child)
+                    hub.lose.remote(child, lives)
         self._ghosts = ghosts
 
     def _size_of(self, seat: Seat) -> str:
         return self._sight.size_of(seat.name, seat.life)
-
-
-def _names(status: HubStatus) -> set[str]:
-    """But of lives whose owner nobody knows (``SharedHub.take_over``): they may well be alive."""
-    return {name for name in status.children.values() if not name.startswith(UNNAMED)}

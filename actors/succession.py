@@ -120,11 +120,11 @@ class Legacy:
 
 
 def gather(
-    hub: str, children: Sequence[Any], num_slices: int, known: Lives | None = None
+    hub: str, children: Sequence[Any], num_slices: int, known: Sequence[Lives] = ()
 ) -> Legacy | None:
     """Ask the children of a hub, by its name; None where nobody has anything.
 
-    ``known``: the lives that it had told of, of whom some may be stopped.
+    ``known``: the lives of each slice that it had told of, of whom some may be stopped.
     """
     asked = {child.holdings.remote(hub): child for child in children}
     found = _those_who_have_all(asked, num_slices)
@@ -134,7 +134,10 @@ def gather(
     has_memory = all(each.addresses for each in slices)
     return Legacy(
         layout=found[0][1][0].layout,
-        lives=tuple({**(known or {}), **each.lives} for each in slices),
+        lives=tuple(
+            {**told, **each.lives}
+            for told, each in zip(known or [{}] * num_slices, slices, strict=True)
+        ),
         afar=tuple(each.afar for each in slices),
         addresses=tuple(each.addresses for each in slices) if has_memory else (),
         keepers=tuple(each.keepers for each in slices),

@@ -114,6 +114,11 @@ def latest_checkpoint(folder: RunFolder) -> str | None:
     return next((place.shown for _, place in _written(folder)), None)
 
 
+def newest_number(folder: RunFolder) -> int:
+    """Of a run's checkpoints; -1 where there is none."""
+    return next((number for number, _ in _written(folder)), -1)
+
+
 def newest_whole(folder: RunFolder, tell: Callable[[str], None]) -> tuple[str, Checkpoint] | None:
     """The newest checkpoint that can be read, and its path; ``tell`` of each that cannot.
 

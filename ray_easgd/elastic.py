@@ -26,7 +26,7 @@ from ray_easgd.staging import staging_for
 from ray_easgd.telling import Telling, is_number
 from ray_easgd.wire import Payload, decoded
 
-_MOST_TRIES = 10  # exchanges in place to bring the last steps to the hub
+_MOST_TRIES = 10  # exchanges to bring the last steps to the hub
 
 
 class Elastic:
@@ -140,6 +140,14 @@ class Elastic:
             self.flush()
 
     def _flush_messages(self) -> None:
+        """Data of pushes that came too late for ``max_staleness`` each time is given back."""
+        for _ in range(_MOST_TRIES):
+            self._push_the_rest()
+            if not self._freight.owes or self.link.orphaned:
+                return
+        self._freight.drop(self.clock)
+
+    def _push_the_rest(self) -> None:
         free = self._rounds == "none"
         self.settle()
         self.link.drain(pulls=free)
@@ -157,8 +165,6 @@ class Elastic:
             self.link.drain(pulls=free)
         while self._collect():
             self.link.drain(pulls=free)
-        if self._freight.owes and not self.link.orphaned:
-            self._flush_messages()
 
     def _flush_in_place(self) -> None:
         """Data that found every stripe busy each time, its holder being stopped, is given back."""
@@ -191,10 +197,8 @@ class Elastic:
             self._due = self.clock
 
     def _ask_if_time(self) -> None:
-        """Begin the pull: late enough to be fresh and early enough to be there in time.
-
-        One that has to show our last push is asked for as soon as that has left.
-        """
+        """Begin the pull: late enough to be fresh and early enough to be there in time. One that
+        has to show our last push is asked for as soon as that has left."""
         if self._unanswered is not None or (self._rounds != "none" and not self._answered):
             self.intake.ask(self.clock, showing=self._child.sequence)
         elif not self._answered and self.clock >= self._due - self.intake.lead:
@@ -238,11 +242,9 @@ class Elastic:
         self.intake.fresh, self._due = None, self.clock
         self._told.too_stale(self.clock, reply.staleness)
 
-    def _is_there(self) -> bool:
-        return self._unanswered is None if self._answered else self.intake.fresh is not None
-
     def _exchange_if_ready(self) -> None:
-        if not self._is_there() or self.link.busy or not self._child.may_push:
+        is_there = self._unanswered is None if self._answered else self.intake.fresh is not None
+        if not is_there or self.link.busy or not self._child.may_push:
             self.counts.exchanges_late += not self._was_late and self._rounds == "none"
             self._was_late = True
             if self.intake.fresh is not None and not self._child.may_push:
@@ -374,9 +376,7 @@ class Elastic:
 
     def _begin_new_life(self, *, is_known: bool = True) -> None:
         """The hub took this life for dead, or, a successor, never knew it: then ``x`` may stay.
-
-        What was not applied is lost; say how much.
-        """
+        What was not applied is lost; say how much."""
         refused = tuple(i for header, _ in self._child.retained for i in header.progress)
         if self.link.desk is not None:
             refused += self.link.desk.pending_progress()

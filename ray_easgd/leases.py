@@ -158,10 +158,12 @@ class LeaseBook:
         return max(0, min(self.num_samples, self.total - epoch * self.num_samples))
 
     def _let_go(self) -> None:
-        """Nobody holds a lease any more that all of has been trained on."""
+        """Nobody holds a lease any more that all of has been trained on.
+
+        In any order: of one that was lost with a center nobody hears again.
+        """
         for holder in self._holders.values():
-            while holder.leases and not self.progress.missing(holder.leases[0]):
-                holder.leases.popleft()
+            holder.leases = deque(one for one in holder.leases if self.progress.missing(one))
 
     def _handed_out_of(self, interval: Interval) -> Interval:
         """What the queue stands behind; the rest will be fresh."""

@@ -21,7 +21,7 @@ class Telling:
         self.reporter, self._name, self._conserves = reporter, name, conserves
         self._loss_sum, self._num_losses = 0.0, 0
         self._unread: list[Tensor] = []
-        self._restarts_in_a_row = 0
+        self._restarts_in_a_row = self._num_stale = 0
 
     def add_loss(self, loss: Tensor | float | None) -> None:
         """A GPU's is kept unread: a number that is looked at is a number waited for."""
@@ -68,11 +68,18 @@ class Telling:
         self.reporter.metrics({"staleness": float(staleness)}, step=clock)
 
     def too_stale(self, clock: int, staleness: int) -> None:
-        """The hub would not have a difference from so old a center: it is taken back."""
+        """The hub would not have a difference from so old a center: it is taken back.
+
+        Whoever is far away may meet that each time: told at the first, second, fourth, ...
+        """
+        self._num_stale += 1
+        if self._num_stale & (self._num_stale - 1):
+            return
+        times = f" ({self._num_stale} times by now)" if self._num_stale > 1 else ""
         self.reporter.event(
             "too_stale",
             f"{self._name} at step {clock}: its push was computed from a center {staleness} "
-            "versions old; it takes it back, and pulls before it pushes again",
+            f"versions old; it takes it back, and pulls before it pushes again{times}",
             staleness=staleness,
         )
 

@@ -51,6 +51,13 @@ class Pool:
     center: ActorProxy[Center]
     workers: list[ActorProxy[Worker]]
 
+    def lose(self, child: str) -> None:
+        """As the driver does once that child's process is gone."""
+        import ray
+
+        status: Any = ray.get(self.center.status.remote())
+        ray.get(self.center.lose.remote(child, status.lives_of(child)))
+
 
 @pytest.fixture(scope="session")
 def pool(cluster: None) -> Pool:

@@ -141,7 +141,7 @@ def test_a_worker_killed_at_its_desk_holds_nobody_up(
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(ActorDiedError):
         ray.get(lost)
-    ray.get(pool.center.lose.remote("worker-9"))
+    pool.lose("worker-9")
     before = ray.get(pool.center.status.remote()).version.count
     total = run_all(pool, controller, "easgd")
     status = ray.get(pool.center.status.remote())

@@ -128,3 +128,41 @@ def test_of_what_is_not_kept_nothing_is_left(desk: Desk) -> None:
     later.mkdir()  # somebody may be writing it now
     keep_newest(desk.folder, 1)
     assert sorted(path.name for path in paths[0].parent.iterdir()) == [paths[-1].name, "99"]
+
+
+def test_numbers_rise_from_one_sitting_to_the_next(desk: Desk) -> None:
+    """A center that was recovered from less has fewer pushes again: what it writes is the newest,
+    or it would be the first to be deleted."""
+    first = desk.write(pushes=1000)
+    again = Desk(desk.folder)
+    path = again.write(pushes=600)
+    assert int(Path(path).name) > int(Path(first).name)
+    assert latest_checkpoint(desk.folder) == path
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (WorkerFailed("the center", "Traceback ...\nOSError: no space left"), "no space left"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_a_checkpoint_that_fails_is_told_in_a_line_and_ends_no_run(
+    desk: Desk, error: Exception, said: str
+) -> None:
+    messages = list[str]()
+    desk.keeper._tell = lambda _, message: messages.append(message)
+    desk.keeper._writing = Future()
+    desk.keeper._writing.set_exception(error)
+    desk.keeper.look([])
+    (message,) = messages
+    assert said in message
+    assert "the run has ended" not in message
+    assert "\n" not in message
+
+
+def test_whoever_took_the_seat_meanwhile_is_told_of_also_in_the_background(desk: Desk) -> None:
+    desk.keeper._writing = Future()
+    desk.keeper._writing.set_exception(Superseded("r"))
+    with pytest.raises(Superseded):
+        desk.keeper.look([])

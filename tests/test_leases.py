@@ -245,6 +245,19 @@ def test_what_a_recovered_hub_lacks_is_handed_out_again() -> None:
     assert book.lease("c", backup=False) is None, "the other one is still held"
 
 
+def test_what_was_lost_with_a_center_does_not_keep_the_rest_in_the_book() -> None:
+    """Its holder trained on it, and told a center that has died since."""
+    book, progress = LeaseBook(num_samples=80, batch_size=8, total=80, max_batches=1), Progress()
+    lost = book.lease("a")
+    for _ in range(5):
+        lease = book.lease("a")
+        assert lease is not None
+        work(book, progress, lease)
+    assert book.num_held == 1
+    book.release("a")
+    assert book.lease("b") == lost
+
+
 def test_what_a_worker_says_it_holds_is_not_handed_out() -> None:
     progress = Progress()
     progress.add([Interval(0, 0, 4)])

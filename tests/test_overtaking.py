@@ -63,7 +63,7 @@ def test_who_asks_a_controller_before_it_was_told_of_the_run_waits(cluster: None
         Controller,
         num_cpus=0,
         max_concurrency=4,
-        concurrency_groups={"waiting": 2, "control": 2},
+        concurrency_groups={"waiting": 2, "control": 2, "pulse": 1},
         scheduling_strategy=beside_the_driver(),
     )
     controller = kind.remote("late", None, False)
@@ -134,12 +134,23 @@ def test_who_joins_again_has_one_life(cluster: None) -> None:
     assert center.status().children == {2: "worker-2", 3: "worker-1"}
 
 
+@CLUSTER
+def test_a_loss_that_is_told_late_leaves_who_came_in_its_place(cluster: None) -> None:
+    center: Any = Center("late", HubOptions(center_step=Add()))
+    joined(center, "worker-1")
+    known = center.status().lives_of("worker-1")
+    joined(center, "worker-1")
+    assert center.lose("worker-1", known) == []
+    assert center.lose("worker-2", [[2]]) == [], "of another hub's numbering"
+    assert center.status().children == {2: "worker-1"}
+
+
 def joined(center: Any, name: str) -> Any:
     return center.join(name, np.ones(4, np.float32), LAYOUT)
 
 
 def lose(center: Any) -> Any:
-    return center.lose("worker-1")
+    return center.lose("worker-1", [[1]])
 
 
 @pytest.fixture
@@ -167,7 +178,7 @@ def center_status(epoch: int, progress: Progress) -> HubStatus:
         ("steps", "duplicates", "refused", "snapshots", "num_parameters"), 0
     )
     return HubStatus(
-        version=Version(epoch, 1), progress=progress, children={}, moving_rate=0.5, **nothing
+        version=Version(epoch, 1), progress=progress, lives=({},), moving_rate=0.5, **nothing
     )
 
 

@@ -143,7 +143,7 @@ def test_a_dead_worker_holds_nobody_up_in_a_round(
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(ActorDiedError):
         ray.get(lost)
-    ray.get(pool.center.lose.remote("worker-9"))
+    pool.lose("worker-9")
     assert ready == [], "a round waits for a worker that is merely stopped"
     assert [status.exchanges for status in ray.get(others, timeout=120)] == [20] * 4
 

@@ -129,6 +129,32 @@ def test_steps_and_data_of_a_push_taken_back_arrive_with_the_next_one(order: str
     assert (hub.ledger_error() or 0.0) < 1e-6
 
 
+def test_whoever_is_too_far_away_each_time_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others push more than the bound between its pull and its push: it gives its data back."""
+    hub = make_hub(EASGD, max_staleness=1)
+    session = make_session(EASGD, hub, period=4, total=32, lead=4)
+    elastic, other = session.elastic(small_model()), tied(hub, "other")
+    between, apply = interrupted(other), Hub.apply
+    mine = min(hub.children)
+
+    def apply_late(self: Hub, header: Any, d: Any) -> Any:
+        if header.incarnation == mine:
+            next(between)
+        return apply(self, header, d)
+
+    monkeypatch.setattr(Hub, "apply", apply_late)
+    for _, _ in zip(range(3), session.data(Points()), strict=False):
+        elastic.step()
+    elastic.finish()
+    assert isinstance(session.reporter, Recorder)
+    told = session.reporter.events.count("too_stale")
+    assert 1 < told < 6, "not each time"
+    assert hub.progress.num_distinct == 0
+    assert isinstance(session.leases, BookLeases)
+    assert session.leases.book is not None
+    assert session.leases.book.lease("another") is not None
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -13,10 +13,11 @@ import ray
 
 from actors.controller import start_controller
 from actors.lifecycle import end_process, one_of_a_name
+from ray_easgd import session
 from ray_easgd.errors import BadStorage
 from tests.fakes import Points
 from tests.stopping import stop
-from tests.test_succession import Fate, events, fit, pid_of, told, under_way
+from tests.test_succession import Fate, events, fit, loop, pid_of, told, under_way
 
 pytestmark = [pytest.mark.cluster, pytest.mark.chaos, pytest.mark.usefixtures("cluster")]
 
@@ -43,6 +44,20 @@ def test_a_stopped_worker_does_not_keep_a_loop_of_ones_own_from_its_end(
     (left,) = events(result, "left_behind")
     assert left["message"].startswith("worker-0 did not end within 2 s")
     assert "(norm " in left["message"]
+
+
+def last_words(config: dict[str, Any]) -> None:
+    loop(config)
+    session.report({"last": 1.0})
+
+
+def test_the_last_words_of_a_loop_are_in_the_result(
+    storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the driver's last question is under way as the run ends."""
+    monkeypatch.setattr("actors.run._TICK_S", 0.001)
+    result, _ = fit(storage, program=last_words, stop={})
+    assert result.metrics["last"] == 1.0
 
 
 def test_a_goodbye_that_no_hub_heard_is_said_again(storage: dict[str, Any]) -> None:
