@@ -13,11 +13,12 @@ import ray
 
 from actors.controller import start_controller
 from actors.lifecycle import end_process, one_of_a_name
-from ray_easgd import session
+from actors.run import Run
+from actors.words import Note
 from ray_easgd.errors import BadStorage
 from tests.fakes import Points
 from tests.stopping import stop
-from tests.test_succession import Fate, events, fit, loop, pid_of, told, under_way
+from tests.test_succession import Fate, events, fit, pid_of, told, under_way
 
 pytestmark = [pytest.mark.cluster, pytest.mark.chaos, pytest.mark.usefixtures("cluster")]
 
@@ -46,17 +47,24 @@ def test_a_stopped_worker_does_not_keep_a_loop_of_ones_own_from_its_end(
     assert "(norm " in left["message"]
 
 
-def last_words(config: dict[str, Any]) -> None:
-    loop(config)
-    session.report({"last": 1.0})
-
-
-def test_the_last_words_of_a_loop_are_in_the_result(
+def test_words_that_are_on_their_way_as_the_run_ends_are_in_its_result(
     storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also while the driver's last question is under way as the run ends."""
-    monkeypatch.setattr("actors.run._TICK_S", 0.001)
-    result, _ = fit(storage, program=last_words, stop={})
+    """The controller tells each once: an answer that nobody takes in is lost."""
+    is_over, asked = Run._over, list[bool]()
+
+    def over_with_a_question_under_way(run: Run) -> bool:
+        if is_over(run) and not asked:
+            asked.append(True)
+            last = Note(at=0.0, source="worker-0", name="last", value=1.0, user=True)
+            ray.get(run.controller.note.remote(None, [last]))
+            hubs = [center.status.remote() for center in run.hubs.centers]
+            run._observing = [*hubs, run.controller.observe.remote(*hubs)]
+            ray.wait(run._observing, num_returns=2)
+        return is_over(run)
+
+    monkeypatch.setattr(Run, "_over", over_with_a_question_under_way)
+    result, _ = fit(storage)
     assert result.metrics["last"] == 1.0
 
 
