@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from threading import Event, Thread
@@ -15,7 +17,6 @@ from actors.glance import glance
 from actors.lifecycle import actor_name, as_actor
 from actors.words import Note
 from ray_easgd.doctor.evidence import ChildLook
-from ray_easgd.errors import HubLost
 
 if TYPE_CHECKING:  # Ray imports this module wherever a handle arrives: without torch
     import numpy as np
@@ -178,7 +179,11 @@ class Aggregator(Center):
 
 
 class _Waker:
-    """Lets a hub go on whenever something arrives for it; a thread of its own, for it may join."""
+    """Lets a hub go on whenever something arrives for it; a thread of its own, for it may join.
+
+    Without it nothing would move again, and children would wait: where it fails the process ends,
+    for a successor to take its place.
+    """
 
     def __init__(self, link: HubLink, part: HubSlice) -> None:
         self._arrived, self._part = Event(), part
@@ -192,8 +197,9 @@ class _Waker:
             self._arrived.clear()
             try:
                 self._part.proceed()
-            except HubLost:
-                return  # the center is gone: the run ends
+            except BaseException:  # noqa: BLE001 - nobody else would hear of it
+                traceback.print_exc()
+                os._exit(1)
 
 
 @dataclass

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
 StepsOf = Callable[[str, int], int]
+_MOST_SPARES_LOST = 3
+"""In a row, and none of them ready: more would only cost memory and a core."""
 _AT_WORK: tuple[State, ...] = ("starting", "training", "leaving")
 
 
@@ -47,6 +49,10 @@ class FleetEvents(Protocol):
 
     def worker_done(self, seat: Seat, *, why: str) -> None:
         """It said goodbye; ``why`` is empty where its loop ended by itself."""
+        ...
+
+    def no_more_spares(self, name: str) -> None:
+        """Several in a row ended before they were ready, that one the last."""
         ...
 
 
@@ -96,7 +102,7 @@ class Fleet:
         self._machine = FleetMachine()
         self._places: dict[int, _Seated] = {}
         self._spares: dict[str, _Spare] = {}
-        self._num_spares = self.num_lost = 0
+        self._num_spares = self.num_lost = self._spares_lost = 0
         self._ending = False
 
     # -- what there is -------------------------------------------------------------------------
@@ -212,7 +218,8 @@ class Fleet:
             spares_ready=spares.count(True),
             spares_starting=spares.count(False),
         )
-        desired = Desired(workers=self.wanted, spares=self.spares, ending=self._ending)
+        num_spares = 0 if self._spares_lost >= _MOST_SPARES_LOST else self.spares
+        desired = Desired(workers=self.wanted, spares=num_spares, ending=self._ending)
         for action in self._machine.reconcile(desired, observed):
             self._do(action)
 
@@ -308,5 +315,11 @@ class Fleet:
         spare = self._spares[name]
         if ray.wait([spare.end], timeout=0)[0]:
             del self._spares[name]  # it died, ready or not: another one is started
+            self._spares_lost += 1
+            if self._spares_lost == _MOST_SPARES_LOST:
+                self._events.no_more_spares(name)
             return False
-        return bool(ray.wait([spare.ready], timeout=0)[0])
+        is_ready = bool(ray.wait([spare.ready], timeout=0)[0])
+        if is_ready:
+            self._spares_lost = 0
+        return is_ready

@@ -83,6 +83,15 @@ class Seating:
                 worker=seat.name,
             )
 
+    def no_more_spares(self, name: str) -> None:
+        """Lost seats are filled by processes that have their imports still to do."""
+        self._chronicle.tell(
+            "no_spares",
+            f"warm spares end before they are ready, {name} as those before it: this run starts no "
+            "more of them. Memory that is too small is the usual reason; their logs are in Ray's "
+            "dashboard, and fleet.spares=0 does without from the outset",
+        )
+
     def left_behind(self, seat: Seat, grace_s: float) -> None:
         """The run ends without it."""
         self._chronicle.tell(

@@ -54,15 +54,16 @@ def holdings(links: Sequence[HubLink], hub: str) -> tuple[Holding, ...]:
 
 
 def newest(links: Sequence[HubLink], hub: str, part: int) -> tuple[SnapshotHeader, np.ndarray]:
-    """The newest that an edge has of a hub's slice: what is in its memory, or a snapshot."""
+    """The newest that an edge has of a hub's slice: what is in its memory, or a snapshot.
+
+    SharedMemoryUnavailable where there is no way into the memory: the snapshot of who exchanges
+    there is that of its join, and may be older than a checkpoint.
+    """
     link = [link for link in links if link.hub_name == hub][part]
     snapshot, held = link.newest, link.holding
     assert snapshot is not None
     if held is not None and held.address is not None:
-        from ray_easgd.shared.segment import SharedMemoryUnavailable
-
-        with suppress(SharedMemoryUnavailable):
-            return _remembered(held.address, snapshot.header)
+        return _remembered(held.address, snapshot.header)
     return snapshot.header, snapshot.vector.cpu().numpy()  # a GPU worker has it on its device
 
 

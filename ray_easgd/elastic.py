@@ -242,9 +242,11 @@ class Elastic:
         self.intake.fresh, self._due = None, self.clock
         self._told.too_stale(self.clock, reply.staleness)
 
+    def _is_there(self) -> bool:
+        return self._unanswered is None if self._answered else self.intake.fresh is not None
+
     def _exchange_if_ready(self) -> None:
-        is_there = self._unanswered is None if self._answered else self.intake.fresh is not None
-        if not is_there or self.link.busy or not self._child.may_push:
+        if not self._is_there() or self.link.busy or not self._child.may_push:
             self.counts.exchanges_late += not self._was_late and self._rounds == "none"
             self._was_late = True
             if self.intake.fresh is not None and not self._child.may_push:

@@ -14,12 +14,13 @@ import torch
 from actors import centers
 from actors.hub_slice import HubSlice, open_slices, take_memory
 from actors.lifecycle import end_process
-from actors.succession import Legacy, gather
+from actors.succession import Holding, Legacy, gather, newest
 from ray_easgd.algorithms import METHODS
 from ray_easgd.config import Config
 from ray_easgd.hub import options_for
+from ray_easgd.link import Snapshot
 from ray_easgd.parameters import Slot
-from ray_easgd.protocol import Version
+from ray_easgd.protocol import Interval, Version
 from ray_easgd.shared.segment import Address, SharedMemoryUnavailable
 from tests.conftest import Pool
 from tests.test_succession import Stage, ended, step_until
@@ -106,3 +107,30 @@ def test_memory_that_no_way_leads_to_is_not_there(part: HubSlice) -> None:
     (successor,) = open_slices(part.hub.options, 1)
     with pytest.raises(SharedMemoryUnavailable):
         take_memory(a_legacy([GONE, GONE]), [successor.hub])
+
+
+class _Link:
+    """Of a child that exchanges in memory."""
+
+    hub_name = "center"
+
+    def __init__(self, part: HubSlice, address: Address | None) -> None:
+        header = replace(part.hub.header(), progress=(Interval(0, 0, 8),), applied={1: 1})
+        self.newest = Snapshot(header, torch.zeros(8))
+        self.holding = Holding(
+            child="w", incarnation=1, version=Version(1, 0), layout=LAYOUT, address=address
+        )
+
+
+def test_what_is_in_the_memory_says_nothing_of_data(part: HubSlice) -> None:
+    link: Any = _Link(part, part.hub.address)
+    header, vector = newest([link], "center", 0)
+    assert vector.tolist() == list(range(8))
+    assert (header.progress, header.applied) == ((), {})
+
+
+def test_what_a_child_was_given_at_its_join_is_not_the_newest(part: HubSlice) -> None:
+    """It may be hours old; another child is asked then, and in the end the checkpoint."""
+    link: Any = _Link(part, GONE)
+    with pytest.raises(SharedMemoryUnavailable):
+        newest([link], "center", 0)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from threading import Event
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import ray
 
 from actors.controller import start_controller
+from actors.fleet import Fleet, _Spare
 from actors.lifecycle import end_process, one_of_a_name
 from actors.run import Run
 from actors.words import Note
+from actors.worker import Program
+from ray_easgd.config import Config
 from ray_easgd.errors import BadStorage
 from tests.fakes import Points
 from tests.stopping import stop
@@ -86,6 +91,28 @@ def test_a_goodbye_that_no_hub_heard_is_said_again(storage: dict[str, Any]) -> N
     result, _ = fit(storage, (under_way, haunt), (is_laid, lambda: None), told("", training=2))
     assert events(result, "worker_lost") == []
     assert events(result, "new_life") == []
+
+
+def test_spares_that_end_before_they_are_ready_are_given_up() -> None:
+    """Their node has no memory for them, say: each one more would cost a core and say nothing."""
+    told = list[str]()
+    events: Any = SimpleNamespace(no_more_spares=told.append)
+    program, seat = Program(loop=print), cast("Any", None)
+    fleet = Fleet(
+        config=Config(), program=program, num_gpus=0, wanted=0, make_seat=seat, events=events
+    )
+    ended, alive = ray.put(None), wait_for_ever.remote()
+    for ready in (alive, alive, ended, alive, alive, alive, alive):
+        spare = _Spare(cast("Any", None), ready, alive if ready is ended else ended)
+        fleet._spares["spare"] = spare
+        assert fleet._is_ready("spare") == (ready is ended)
+    assert told == ["spare"], "once, after three in a row"
+    ray.cancel(alive, force=True)
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def wait_for_ever() -> None:
+    Event().wait()
 
 
 def test_a_second_controller_of_a_name_is_refused_in_the_users_words() -> None:
