@@ -60,6 +60,7 @@ class SharedHub(Hub):
         self.why_alone = ""
         self._segment: Segment | None = None
         self._hall: Hall | None = None
+        self._is_astray = False  # the ledger
 
     @property
     def address(self) -> Address | None:
@@ -127,7 +128,7 @@ class SharedHub(Hub):
         if self._hall is None:
             return
         self._hall.settle()
-        is_torn, count = False, self._count
+        is_torn, count, version = self._is_astray, self._count, self._hall.version_count
         for news in self._hall.collect():
             self._count += news.exchanges
             self._applied[news.incarnation] = news.sequence
@@ -141,8 +142,10 @@ class SharedHub(Hub):
             self._saw(self._count - count)
             self._look_again()
         if self._ledger is not None and is_torn:
-            # A killed child's last exchange is in the vector in part, and in no checksum.
+            # A killed child's last exchange is in the vector in part, and in no checksum. A sum of
+            # a vector that moves is none: then once more.
             self._ledger.begin_again(self.shown_vector())
+            self._is_astray = not self._hall.is_still(version)
 
     def shown_vector(self) -> Tensor:
         """The vector with every push that is booked; not to be written to."""

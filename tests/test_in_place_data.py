@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from torch import Tensor
 
 from ray_easgd.algorithms import METHODS
 from ray_easgd.elastic import Elastic
 from ray_easgd.elastic_options import ElasticOptions
 from ray_easgd.hub import options_for
+from ray_easgd.kernels import Checksum
 from ray_easgd.local import LocalLink
 from ray_easgd.parameters import ParameterVector
 from ray_easgd.protocol import Interval
@@ -146,6 +148,32 @@ def test_a_torn_exchange_costs_the_ledger_nothing_of_the_others() -> None:
     torn_row = 0
     segment.board.entered[torn_row] = segment.board.sequence[torn_row] + 1
     torn.hub.dismiss(torn.tie.incarnation, lost=True)
+    error = torn.hub.ledger_error()
+    assert error is not None
+    assert error < 1e-6
+
+
+def test_a_ledger_that_begins_again_while_others_exchange_waits_for_a_still_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torn = OneWorker("torn")
+    other = OneWorker("other", torn.hub)
+    torn.train(0)
+    segment, sum_up = torn.hub._segment, Checksum.__call__
+    assert segment is not None
+
+    def sum_up_late(self: Checksum, vector: Tensor) -> float:
+        if inside:
+            inside.pop()
+            other.train(8, by=5.0)
+        return sum_up(self, vector)
+
+    inside = [True]
+    monkeypatch.setattr(Checksum, "__call__", sum_up_late)
+    segment.board.entered[0] = segment.board.sequence[0] + 1
+    torn.hub.dismiss(torn.tie.incarnation, lost=True)
+    torn.hub.collect()
+    assert not inside, "another exchanged while the vector was summed up"
     error = torn.hub.ledger_error()
     assert error is not None
     assert error < 1e-6

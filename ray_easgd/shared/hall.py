@@ -161,6 +161,13 @@ class Hall:
         rows = np.flatnonzero((board.incarnation > 0) & moved | (board.incarnation < 0))
         return [news for row in rows if (news := self._collect_row(int(row))) is not None]
 
+    def is_still(self, since: int) -> bool:
+        """Whether nobody has exchanged since that version, nor is about it."""
+        fence()
+        board = self._board
+        inside = (board.incarnation > 0) & (board.entered > board.sequence)
+        return not inside.any() and board.version_count == since
+
     def set_rate(self, rate: float) -> None:
         """The moving rate of all exchanges that begin from now on."""
         self._check()
