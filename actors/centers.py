@@ -87,7 +87,8 @@ class Centers:
         given: Sequence[Any] = (),
     ) -> None:
         self._run, self._config, self._algorithm = run, config, algorithm
-        self._num_workers, self._tell, self._traced = num_workers, tell, traced
+        self.most_workers = max(num_workers, *(config.fleet.bounds or (0,)))
+        self._tell, self._traced = tell, traced
         self._children_of, self._kept = children_of, kept
         self._controller: ActorProxy[Controller]
         self._standby: dict[int, tuple[Any, ObjectRef[None]]] = {}  # no centers yet; their ends
@@ -194,7 +195,7 @@ class Centers:
             return start_center(
                 self._run,
                 hub_options(self._config, self._algorithm, 0, traced=self._traced),
-                self._num_workers,
+                self.most_workers,
                 exchange.fragments,
                 shard,
                 exchange.format,

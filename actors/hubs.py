@@ -99,6 +99,11 @@ class Hubs:
         return self.root.handles
 
     @property
+    def most_edges(self) -> int:
+        """Of workers at hubs, were as many there as may be: each may wait for a hub's successor."""
+        return self.root.most_workers * self.config.center.shards * self.config.exchange.fragments
+
+    @property
     def num_leaves(self) -> int:
         """Aggregators that take workers."""
         return sum(self._is_leaf(spot) for spot in self.spots[1:])

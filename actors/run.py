@@ -131,7 +131,7 @@ class Run:
                 bounded=self.config.stop != StopSection(),
                 num_hubs=self.hubs.num_leaves,
                 room=self.hubs.room,
-                num_waiting=max(16, 2 * self._num_workers),
+                num_waiting=max(16, 2 * self.hubs.most_edges),
                 progress=self.resumed.progress if self.resumed else None,
                 folder=self.folder.path,
             )

@@ -160,6 +160,16 @@ def test_a_center_that_dies_before_anybody_joined_has_a_successor(pool: Pool) ->
         stage.end()
 
 
+def test_each_edge_there_may_be_has_room_to_wait_for_a_successor(pool: Pool) -> None:
+    """Those who wait for one hub would else keep another from finding its own."""
+    config = {"fleet": {"workers": "2..40"}, "exchange": {"fragments": 2}}
+    stage = Stage(pool, Config.build({"algorithm": {"name": "easgd"}, **config}), [])
+    try:
+        assert stage.hubs.most_edges == 80
+    finally:
+        stage.end()
+
+
 def test_a_process_that_stands_by_and_dies_is_replaced(pool: Pool) -> None:
     stage = Stage(pool, Config.build({"algorithm": {"name": "easgd"}}), [])
     root = stage.hubs.root

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from ray_easgd.config import Config
     from ray_easgd.protocol import WireFormat
 
-_MEMCPIES = {"memory": 2.0, "store": 10.4}  # `ray-easgd benchmark exchange`, the README's table
+_EXCHANGE = {"memory": (6e-5, 1.2), "store": (6e-3, 5.0)}
+"""Seconds, and copies of the vector: `ray-easgd benchmark exchange`, the README's table."""
 _COPIED_BYTES_PER_S = 5e9  # by one core of a small machine, where nothing was measured
 _DEFAULT_WORKERS = 4
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0 + 4.0 / 256}  # an element; int8 has scales
@@ -40,8 +41,8 @@ class Setting:
     @property
     def exchange_s(self) -> float:
         """Of one exchange for its worker, and for the center."""
-        way = "memory" if self.nodes == 1 else "store"
-        return _MEMCPIES[way] * self.memcpy_s
+        fixed_s, copies = _EXCHANGE["memory" if self.nodes == 1 else "store"]
+        return fixed_s + copies * self.memcpy_s
 
 
 def exchanged_bytes(num_parameters: int, wire_format: WireFormat) -> float:
