@@ -24,7 +24,7 @@ def train_task(session: Session, task: OpenTask, config: Config) -> None:
     schedule, loss_of = config.optimizer.schedule.build(), task.loss
     model.train()
     for inputs, targets in session.data(task.data.train, batch_size=config.batch_size):
-        step.set_lr(schedule(elastic.clock))
+        step.set_lr(schedule(elastic.schedule_clock))
         elastic.step(take_step(model, step, loss_of, inputs, targets))
 
 

@@ -49,6 +49,7 @@ class Desk:
             tell=lambda kind, _: self.told.append(kind),
             trained_s=lambda: 1.0,
             tested=self.look,
+            schedule_clock=lambda: 7,
         )
         self.keeper.begin()
 

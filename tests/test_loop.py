@@ -98,10 +98,35 @@ def test_a_learning_rate_follows_its_schedule() -> None:
     assert torch.allclose(many, one, atol=1e-6), "after the first step the rate is zero"
 
 
-def after(config: Config, total: int) -> Tensor:
+def test_who_comes_late_enters_the_schedule_where_the_others_are() -> None:
+    schedule = {"name": "cosine", "warmup": 0, "total": 1}
+    config = Config.build({"optimizer": {"lr": 0.05, "schedule": schedule}, "batch_size": 8})
+    start = torch.cat([p.detach().reshape(-1) for p in small_model().parameters()])
+    assert torch.allclose(after(config, 8, schedule_offset=1), start, atol=1e-6)
+
+
+def test_what_a_worker_leaves_goes_on_in_its_schedule() -> None:
+    algorithm = METHODS["easgd"]
+    hub = make_hub(algorithm)
+    one, other = (make_session(algorithm, hub) for _ in range(2))
+    one.schedule_offset, other.inherit = 40, one_that_left(one)
+    tie = other.elastic(small_model())
+    assert (tie.clock, tie.schedule_clock) == (0, 43)
+
+
+def one_that_left(active: Session) -> Any:
+    """After three steps."""
+    tie = active.elastic(small_model())
+    for _ in range(3):
+        tie.step()
+    return tie.belongings
+
+
+def after(config: Config, total: int, *, schedule_offset: int = 0) -> Tensor:
     """The worker's vector after ``total`` samples, without any exchange."""
     algorithm = METHODS["easgd"]
     active = make_session(algorithm, make_hub(algorithm), total=total, period=10**6)
+    active.schedule_offset = schedule_offset
     built_in(config, active)
     assert active.tie is not None
     return active.tie.vector.flat

@@ -126,6 +126,16 @@ def test_another_run_is_not_mixed_with_it(
     assert refused.value.field == field
 
 
+def test_a_checkpoint_tells_where_workers_were_in_their_schedule(folder: RunFolder) -> None:
+    keep(folder, a_hub(2))
+    old = look(folder)
+    keep(folder, a_hub(3), beside={"schedule_clock": 900})
+    new = look(folder)
+    assert old is not None
+    assert new is not None
+    assert (old.schedule_clock, new.schedule_clock) == (0, 900)
+
+
 def test_without_a_checkpoint_there_is_nothing_to_go_on_from(folder: RunFolder) -> None:
     assert look(folder) is None
 
