@@ -131,7 +131,7 @@ class ElasticTrainer:
                 config = updated(config, "fleet", workers=num_workers)
             config = with_default_tree(config, algorithm, num_workers)
             refuse_unknown_placement(config)
-            doubt = None if force else check(self.config, num_workers)  # as the user set it
+            doubt = _doubt(self.config, num_workers, force=force)  # as the user set it
             self.program = replace(self.program, datasets=opened(self._datasets))
             name = config.run.name or fresh_name(config.algorithm.name)
             config = updated(config, "run", name=name)
@@ -234,6 +234,16 @@ def rolled_back(
     told = f"{error} The run goes back to {place}, and on with optimizer.lr={lr:g}."
     config = updated(config, "run", rollbacks=config.run.rollbacks - 1)
     return updated(config, "optimizer", lr=lr), told
+
+
+def _doubt(config: Config, num_workers: int, *, force: bool) -> str:
+    """What there is to say of a moving rate of the user's own; BadConfig unless by ``force``."""
+    try:
+        return check(config, num_workers)
+    except BadConfig as error:
+        if not force:
+            raise
+        return f"forced: {error.field} = {error.value!r}: {error.problem}"
 
 
 def _folder(config: Config) -> RunFolder:
