@@ -21,6 +21,7 @@ from actors.run import Run
 from actors.worker import Program
 from ray_easgd.checkpoint import keep_best
 from ray_easgd.config import Config
+from ray_easgd.differing import differing, refuse_others, told
 from ray_easgd.display import Display, make_display
 from ray_easgd.errors import (
     BadConfig,
@@ -136,7 +137,7 @@ class ElasticTrainer:
             name = config.run.name or fresh_name(config.algorithm.name)
             config = updated(config, "run", name=name)
             with display or make_display() as shown, _folder(config) as folder:
-                if (ended := _finished(folder, config)) is not None:
+                if (ended := _finished(folder, config, self.config)) is not None:
                     shown.event(
                         f"{name} is finished already; this is its result. To train anew choose "
                         "another run.name, to train on raise what stops it."
@@ -178,6 +179,10 @@ class ElasticTrainer:
                 trace=kept,
                 resumed=resumed,
             )
+            if resumed is not None and not news:
+                before = Config.from_yaml(folder.read_config() or config.to_yaml())
+                if others := differing(before, config, self.config):
+                    run.chronicle.tell("changed", told(others))
             folder.write_config(config.to_yaml())
             if news:
                 run.chronicle.tell("rolled_back", news)
@@ -253,14 +258,18 @@ def _folder(config: Config) -> RunFolder:
     return RunFolder.find(storage, name) or RunFolder.create(storage, name)
 
 
-def _finished(folder: RunFolder, config: Config) -> Result | None:
-    """The result of a run that has ended as it was asked to, and is asked for no more."""
+def _finished(folder: RunFolder, config: Config, given: Config) -> Result | None:
+    """The result of a run that has ended as it was asked to, and is asked for no more.
+
+    BadConfig where it was another: ``given`` is ``config`` as the user set it.
+    """
     record = folder.read_result()
     if record is None or record["status"] != "finished":
         return None
-    asked = Config.from_yaml(folder.read_config()).stop
-    if config.stop != asked:
+    before = Config.from_yaml(folder.read_config())
+    if config.stop != before.stop:
         return None
+    refuse_others(before, config, given)
     metrics = {k: v for k, v in record.items() if k not in _OF_THE_RECORD}
     return Result(metrics=metrics, path=folder.path, checkpoint=record["checkpoint"])
 

@@ -47,6 +47,7 @@ FLOORS = (
             },
             *{"wire", "staging", "telling", "apart", "intake", "freight", "audit", "incidents"},
             *{"notices", "storage", "checkpoint", "resumption", "run_folder", "tensorboard_curves"},
+            *{"differing"},
         },
     ),
     ("what is learned", {"data", "models", "task", "evaluate"}),

@@ -112,7 +112,12 @@ def test_a_finished_run_says_so_and_may_be_asked_for_more(runs: Runs) -> None:
     assert dict(again.metrics) == dict(first.metrics)
     assert again.checkpoint == first.checkpoint
     assert len(runs.events("started")) == 1
-    more = runs.fit(samples=SAMPLES + 4000)
+    with pytest.raises(BadConfig, match="is finished and had 32") as refused:
+        runs.fit(batch_size=16)
+    assert refused.value.field == "batch_size"
+    more = runs.fit(samples=SAMPLES + 4000, batch_size=16)
+    (changed,) = runs.events("changed")
+    assert changed["message"] == "goes on with batch_size=16, it had 32"
     assert more.metrics["resumed_from"] == first.checkpoint
     assert more.metrics["samples"] >= SAMPLES + 4000
     assert more.metrics["samples_missed"] == 0
