@@ -36,6 +36,7 @@ from ray_easgd.errors import (
 from ray_easgd.loop import make_local_step, resolve, resolve_exchange
 from ray_easgd.planner.plan import check
 from ray_easgd.recipe import algorithm_of, refuse_what_differs_on_the_wire
+from ray_easgd.rehearsal import rehearse
 from ray_easgd.report import write_report
 from ray_easgd.result import Result
 from ray_easgd.resumption import found
@@ -218,7 +219,9 @@ class ElasticTrainer:
             return resolve_exchange(self.config)
         config, stop = resolve(self.config), self.config.stop
         opened = task.open(config)
-        make_local_step(opened.build_model().parameters(), config)
+        model = opened.build_model()
+        make_local_step(model.parameters(), config)
+        rehearse(opened, model)
         if stop.samples is None and stop.seconds is None and stop.accuracy is None:
             samples = max(_DEFAULT_EPOCHS * len(opened.data.train), _DEFAULT_FEWEST_SAMPLES)
             return updated(config, "stop", samples=samples)
