@@ -19,7 +19,7 @@ from actors.page import end_page
 from actors.ray_datasets import opened
 from actors.run import Run
 from actors.worker import Program
-from ray_easgd.checkpoint import keep_best
+from ray_easgd.checkpoint import best_checkpoint, keep_best
 from ray_easgd.config import Config
 from ray_easgd.differing import differing, refuse_others, told
 from ray_easgd.display import Display, make_display
@@ -379,6 +379,7 @@ def summarize(run: Run) -> dict[str, Any]:
             "val_accuracy": last.val_accuracy if last else None,
             "test_accuracy": last.test_accuracy if last else None,
             "best_test_accuracy": max((e.test_accuracy for e in evaluations), default=None),
+            "best_checkpoint": best_checkpoint(run.folder),
             "samples_repeated": sight.repeated,
             "samples_missed": sight.book.missed,
             "epochs": sight.epochs,
