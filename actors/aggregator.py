@@ -192,14 +192,14 @@ class _Waker:
         Thread(target=self._run, name="waker", daemon=True).start()
 
     def _run(self) -> None:
-        while True:
-            self._arrived.wait()
-            self._arrived.clear()
-            try:
+        try:
+            while True:
+                self._arrived.wait()
+                self._arrived.clear()
                 self._part.proceed()
-            except BaseException:  # noqa: BLE001 - nobody else would hear of it
-                traceback.print_exc()
-                os._exit(1)
+        finally:
+            traceback.print_exc()
+            os._exit(1)
 
 
 @dataclass

@@ -19,7 +19,7 @@ import ray
 from actors.asking import answer_of, in_short
 from ray_easgd.checkpoint import keep_newest, newest_number, write_checkpoint
 from ray_easgd.config import Config
-from ray_easgd.errors import Superseded
+from ray_easgd.errors import EasgdError, Superseded
 from ray_easgd.protocol import SnapshotHeader, Version
 from ray_easgd.resumption import Resumption, Sitting, described, found, state_of
 from ray_easgd.run_folder import RunFolder
@@ -84,9 +84,11 @@ class Keeper:
         tell: Tell,
         trained_s: Callable[[], float],
         tested: Callable[[], Evaluation | None],
+        schedule_clock: Callable[[], int],
     ) -> None:
         self._folder, self._config, self._algorithm = folder, config, algorithm
         self._tell, self._trained_s, self._tested = tell, trained_s, tested
+        self._schedule_clock = schedule_clock
         self._said: tuple[int, Evaluation | None] = (-1, None)  # by which checkpoint, of which test
         self._last = Version(0, 0), -1
         self._sitting: Sitting
@@ -151,7 +153,7 @@ class Keeper:
             writing.result()
         except Superseded:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, no run hangs on it
+        except (OSError, EasgdError, MemoryError) as error:
             self._tell(
                 "checkpoint_failed",
                 f"no checkpoint could be written ({in_short(error)}); training goes on, and the "
@@ -162,7 +164,13 @@ class Keeper:
         """The seat at the folder is looked at before each word that counts: an upload takes long,
         and who took the seat meanwhile may be writing what we would write over or delete."""
         self._sitting.check()
-        manifest = described(cut.hubs, self._config, self._algorithm, trained_s=self._trained_s())
+        manifest = described(
+            cut.hubs,
+            self._config,
+            self._algorithm,
+            trained_s=self._trained_s(),
+            schedule_clock=self._schedule_clock(),
+        )
         number, tested = self._number(cut.hubs[0].version), self._tested() if is_sound else None
         path = write_checkpoint(
             self._folder,

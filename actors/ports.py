@@ -15,8 +15,7 @@ from ray.exceptions import RayError
 from actors.posts import Sitting
 from actors.words import Note, WorkerStatus
 from ray_easgd.protocol import Interval
-from ray_easgd.session import Session
-from ray_easgd.slices import Slices
+from ray_easgd.session import Session, SessionElastic
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -158,13 +157,14 @@ class ControllerReporter:
             self._rate = (clock - self._sent_step) / (now - self._sent_at) if self._sent_at else 0.0
             self._sent_step, self._sent_at = clock, now
 
-    def _status(self, session: Session, tie: Slices) -> WorkerStatus:
+    def _status(self, session: Session, tie: SessionElastic) -> WorkerStatus:
         nan = float("nan")
         return WorkerStatus(
             name=self.worker,
             life=self.life,
             device=self.device,
             step=tie.clock,
+            schedule_clock=tie.schedule_clock,
             samples=session.samples,
             exchanges=tie.counts.exchanges,
             exchanges_late=tie.counts.exchanges_late,

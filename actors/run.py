@@ -66,15 +66,14 @@ class Run:
     ) -> None:
         self.program, self.config, self.algorithm = program, config, algorithm
         self.folder, self.display, self.began_at = folder, display, began_at
-        self.sight, self.resumed = Sight(), resumed
+        self.sight, self.resumed = Sight(behind=resumed.schedule_clock if resumed else 0), resumed
         self._clock = TrainingClock(self.sight, resumed.trained_s if resumed else 0.0)
         self._num_workers, self._trace = num_workers, trace
         self._metrics = RunMetrics(folder.name, config, resumed)
         self._beside: dict[str, Any] = {}
         self._phase = _STARTING
         self._observing: list[ObjectRef[Any]] | None = None
-        self._write_after = time.monotonic()
-        self.trained_s = 0.0
+        self.trained_s, self._write_after = 0.0, time.monotonic()
         self._is_still = self._has_answered = False
         self._cut: Cut | None = None
         self.ledger_error: float | None = None
@@ -86,6 +85,7 @@ class Run:
             tell=self.chronicle.tell,
             trained_s=lambda: self._clock.reported_s,
             tested=lambda: self.sight.tested,
+            schedule_clock=lambda: self.sight.schedule_clock,
         )
         self._draining = DrainWatch(self.chronicle.tell)
         self._start_actors()  # it refuses a run that is going on, and leaves its folder alone
@@ -99,7 +99,7 @@ class Run:
             sight=self.sight,
             chronicle=self.chronicle,
             born=resumed.born if resumed else 0,
-            traced=trace is not None,
+            trace=trace,
         )
         self.fleet = Fleet(
             config=config,

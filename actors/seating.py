@@ -17,6 +17,7 @@ from actors.worker import Program, Seat
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
 from ray_easgd.shared_hub import UNNAMED
+from ray_easgd.trace import TraceFile
 
 _Ghost = tuple[str, str, str]  # at which hub, whose, and which lives
 
@@ -38,26 +39,30 @@ class Seating:
         sight: Sight,
         chronicle: Chronicle,
         born: int,
-        traced: bool,
+        trace: TraceFile | None,
     ) -> None:
         self._program, self._config, self._algorithm = program, config, algorithm
-        self._hubs, self._controller, self._traced = hubs, controller, traced
+        self._hubs, self._controller, self._trace = hubs, controller, trace
         self._sight, self._chronicle, self._born = sight, chronicle, born
         self._ghosts: dict[_Ghost, HubStatus] = {}  # and where each was seen first
 
     def seat(self, index: int, life: int) -> Seat:
         """For one more process; ``life`` counts those of this sitting that had that index."""
+        name, life, offset = f"worker-{index}", self._born + life, self._sight.schedule_clock
+        if self._trace is not None and offset:
+            self._trace.seat(name, life, schedule_offset=offset)
         return Seat(
-            name=f"worker-{index}",
+            name=name,
             index=index,
-            life=self._born + life,
+            life=life,
             config=self._config,
             algorithm=self._algorithm,
             program=self._program,
             centers=self._hubs.centers,
             center_lives=self._hubs.root.lives,
             controller=self._controller,
-            traced=self._traced,
+            traced=self._trace is not None,
+            schedule_offset=offset,
         )
 
     def worker_lost(self, seat: Seat, cause: str) -> None:
@@ -76,6 +81,7 @@ class Seating:
         """Its leases return to the queue, less what the hub has seen by now."""
         self._controller.release.remote(seat.sitting)
         if why:
+            self._sight.left.add(seat.sitting)
             self._chronicle.tell(
                 "worker_left",
                 f"{seat.name} has left after a last exchange ({why}); its displacement from the "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import median_low
 from typing import TYPE_CHECKING
 
 from actors.hub_status import HubStatus
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Sight:
-    """What the driver has seen last."""
+    """What the driver has seen last.
 
+    ``behind``: steps of the learning rate's schedule that lay behind this sitting; ``left``: lives
+    that were asked to leave.
+    """
+
+    behind: int = 0
     hub: HubStatus | None = None
     book: Book = field(default_factory=lambda: Book(opened=False))
     noted: list[WorkerStatus] = field(default_factory=list)
@@ -29,6 +35,7 @@ class Sight:
     evaluations: list[Evaluation] = field(default_factory=list)
     hubs: dict[str, HubStatus] = field(default_factory=dict)  # aggregators, where there are any
     reported: dict[str, float] = field(default_factory=dict)
+    left: set[tuple[str, int]] = field(default_factory=set)
     _told_why: bool = False
     _guard: DivergenceGuard = field(default_factory=DivergenceGuard)
     _blew_up: bool = False
@@ -72,6 +79,15 @@ class Sight:
     def workers(self) -> dict[str, WorkerStatus]:
         """The latest life of each worker."""
         return {status.name: status for status in sorted(self.lives, key=lambda s: s.life)}
+
+    @property
+    def schedule_clock(self) -> int:
+        """Where a life that begins now enters the learning rate's schedule: the median of where
+        the workers are by their newest words, of a lost one's last life too."""
+        stepped = sorted((s for s in self.lives if s.step), key=lambda s: s.life)
+        latest = {s.name: s for s in stepped}.values()
+        there = [s for s in latest if (s.name, s.life) not in self.left] or latest
+        return median_low([s.schedule_clock for s in there]) if there else self.behind
 
     @property
     def tested(self) -> Evaluation | None:

@@ -19,8 +19,9 @@ from actors.page import end_page
 from actors.ray_datasets import opened
 from actors.run import Run
 from actors.worker import Program
-from ray_easgd.checkpoint import keep_best
+from ray_easgd.checkpoint import best_checkpoint, keep_best
 from ray_easgd.config import Config
+from ray_easgd.differing import differing, refuse_others, told
 from ray_easgd.display import Display, make_display
 from ray_easgd.errors import (
     BadConfig,
@@ -35,6 +36,7 @@ from ray_easgd.errors import (
 from ray_easgd.loop import make_local_step, resolve, resolve_exchange
 from ray_easgd.planner.plan import check
 from ray_easgd.recipe import algorithm_of, refuse_what_differs_on_the_wire
+from ray_easgd.rehearsal import rehearse
 from ray_easgd.report import write_report
 from ray_easgd.result import Result
 from ray_easgd.resumption import found
@@ -131,12 +133,12 @@ class ElasticTrainer:
                 config = updated(config, "fleet", workers=num_workers)
             config = with_default_tree(config, algorithm, num_workers)
             refuse_unknown_placement(config)
-            doubt = None if force else check(self.config, num_workers)  # as the user set it
+            doubt = _doubt(self.config, num_workers, force=force)  # as the user set it
             self.program = replace(self.program, datasets=opened(self._datasets))
             name = config.run.name or fresh_name(config.algorithm.name)
             config = updated(config, "run", name=name)
             with display or make_display() as shown, _folder(config) as folder:
-                if (ended := _finished(folder, config)) is not None:
+                if (ended := _finished(folder, config, self.config)) is not None:
                     shown.event(
                         f"{name} is finished already; this is its result. To train anew choose "
                         "another run.name, to train on raise what stops it."
@@ -178,6 +180,10 @@ class ElasticTrainer:
                 trace=kept,
                 resumed=resumed,
             )
+            if resumed is not None and not news:
+                before = Config.from_yaml(folder.read_config() or config.to_yaml())
+                if others := differing(before, config, self.config):
+                    run.chronicle.tell("changed", told(others))
             folder.write_config(config.to_yaml())
             if news:
                 run.chronicle.tell("rolled_back", news)
@@ -213,7 +219,9 @@ class ElasticTrainer:
             return resolve_exchange(self.config)
         config, stop = resolve(self.config), self.config.stop
         opened = task.open(config)
-        make_local_step(opened.build_model().parameters(), config)
+        model = opened.build_model()
+        make_local_step(model.parameters(), config)
+        rehearse(opened, model)
         if stop.samples is None and stop.seconds is None and stop.accuracy is None:
             samples = max(_DEFAULT_EPOCHS * len(opened.data.train), _DEFAULT_FEWEST_SAMPLES)
             return updated(config, "stop", samples=samples)
@@ -236,6 +244,16 @@ def rolled_back(
     return updated(config, "optimizer", lr=lr), told
 
 
+def _doubt(config: Config, num_workers: int, *, force: bool) -> str:
+    """What there is to say of a moving rate of the user's own; BadConfig unless by ``force``."""
+    try:
+        return check(config, num_workers)
+    except BadConfig as error:
+        if not force:
+            raise
+        return f"forced: {error.field} = {error.value!r}: {error.problem}"
+
+
 def _folder(config: Config) -> RunFolder:
     """Of the run of that name, whether it is there or not."""
     assert config.run.name is not None
@@ -243,14 +261,18 @@ def _folder(config: Config) -> RunFolder:
     return RunFolder.find(storage, name) or RunFolder.create(storage, name)
 
 
-def _finished(folder: RunFolder, config: Config) -> Result | None:
-    """The result of a run that has ended as it was asked to, and is asked for no more."""
+def _finished(folder: RunFolder, config: Config, given: Config) -> Result | None:
+    """The result of a run that has ended as it was asked to, and is asked for no more.
+
+    BadConfig where it was another: ``given`` is ``config`` as the user set it.
+    """
     record = folder.read_result()
     if record is None or record["status"] != "finished":
         return None
-    asked = Config.from_yaml(folder.read_config()).stop
-    if config.stop != asked:
+    before = Config.from_yaml(folder.read_config())
+    if config.stop != before.stop:
         return None
+    refuse_others(before, config, given)
     metrics = {k: v for k, v in record.items() if k not in _OF_THE_RECORD}
     return Result(metrics=metrics, path=folder.path, checkpoint=record["checkpoint"])
 
@@ -357,6 +379,7 @@ def summarize(run: Run) -> dict[str, Any]:
             "val_accuracy": last.val_accuracy if last else None,
             "test_accuracy": last.test_accuracy if last else None,
             "best_test_accuracy": max((e.test_accuracy for e in evaluations), default=None),
+            "best_checkpoint": best_checkpoint(run.folder),
             "samples_repeated": sight.repeated,
             "samples_missed": sight.book.missed,
             "epochs": sight.epochs,

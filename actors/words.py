@@ -22,13 +22,15 @@ class WorkerStatus:
 
     ``first_step_at``: wall clock, seconds since 1970; ``hub``: the aggregator it is under, if any.
     ``exchange_s``: seconds that its exchanges were under way, in the background or in memory.
-    ``was_asked_to_end``: by its machine, which is about to go.
+    ``was_asked_to_end``: by its machine, which is about to go. ``step`` counts this life's,
+    ``schedule_clock`` also those of the learning rate's schedule that lay behind it.
     """
 
     name: str
     life: int
     device: str
     step: int = 0
+    schedule_clock: int = 0
     samples: int = 0
     exchanges: int = 0
     exchanges_late: int = 0

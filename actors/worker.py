@@ -65,7 +65,8 @@ class Seat:
     """One worker's place in a run. ``life`` counts the processes that have sat there.
 
     ``centers`` holds more than one where the center is sharded; ``center_lives`` counts the
-    processes that were each of them.
+    processes that were each of them. ``schedule_offset``: steps of the learning rate's schedule
+    that lie behind those at work.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Seat:
     controller: ActorProxy[Controller]
     center_lives: tuple[int, ...] = (1,)
     traced: bool = False
+    schedule_offset: int = 0
 
     @property
     def sitting(self) -> Sitting:
@@ -169,6 +171,7 @@ class Worker(Named):
             datasets=seat.program.datasets,
             ended=self._ended,
             traced=seat.traced,
+            schedule_offset=seat.schedule_offset,
             inherit=lambda: ray.get(seat.controller.inherit.remote()),
             pacer=Pacer(rate) if (rate := seat.config.fleet.steps_per_s) else None,
         )

@@ -160,6 +160,15 @@ def keep_best(folder: RunFolder) -> str | None:
     return next((written[k].shown for k in best), None)
 
 
+def best_checkpoint(folder: RunFolder) -> str | None:
+    """The path of the best by ``val_accuracy``; None where none says it, or nobody answers."""
+    with suppress(OSError):
+        written = dict(_written(folder))
+        best = to_keep({k: _val_accuracy(place) for k, place in written.items()}, 0)
+        return next((written[k].shown for k in best), None)
+    return None
+
+
 def to_keep(accuracies: Mapping[int, float | None], number: int) -> set[int]:
     """Of checkpoints by number, the newest so many and the best; the newer one of equals.
 

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from ray_easgd.result import Result
 
 
+_CALM = (
+    "Lower optimizer.lr, or clip the gradients (optimizer.clip_norm; a loop of your own by "
+    "torch.nn.utils.clip_grad_norm_)."
+)
+
+
 class EasgdError(Exception):
     """Base of every error raised on purpose."""
 
@@ -160,7 +166,7 @@ class LossBlewUp(TrainingFailedError):
     def __str__(self) -> str:
         return (
             f"the training loss has blown up to {self.loss:.3g}; it started from {self.start:.3g}. "
-            "Lower optimizer.lr, or clip the gradients."
+            + _CALM
         )
 
 
@@ -174,5 +180,5 @@ class Diverged(TrainingFailedError):
     def __str__(self) -> str:
         return (
             f"{self.worker} met non-finite numbers {self.times} times in a row, each time after "
-            "starting again from the center. Lower optimizer.lr, or clip the gradients."
+            f"starting again from the center. {_CALM}"
         )

@@ -8,7 +8,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ray_easgd.algorithms import Algorithm, LocalStep, Nesterov, Sgd, TorchStep, find_method
+from ray_easgd.algorithms import (
+    Algorithm,
+    Clipped,
+    LocalStep,
+    Nesterov,
+    Sgd,
+    TorchStep,
+    find_method,
+)
 from ray_easgd.config import Config
 from ray_easgd.errors import BadConfig
 from ray_easgd.recipe import algorithm_of, average_of, order_of
@@ -24,7 +32,7 @@ def train_task(session: Session, task: OpenTask, config: Config) -> None:
     schedule, loss_of = config.optimizer.schedule.build(), task.loss
     model.train()
     for inputs, targets in session.data(task.data.train, batch_size=config.batch_size):
-        step.set_lr(schedule(elastic.clock))
+        step.set_lr(schedule(elastic.schedule_clock))
         elastic.step(take_step(model, step, loss_of, inputs, targets))
 
 
@@ -42,9 +50,14 @@ def take_step(
 
 def make_local_step(parameters: Iterable[Tensor], config: Config) -> LocalStep:
     """The local step that ``optimizer`` and the method ask for."""
+    parameters, clip_norm = list(parameters), config.optimizer.clip_norm
+    step = _plain_step(parameters, config)
+    return step if clip_norm is None else Clipped(step, parameters, clip_norm=clip_norm)
+
+
+def _plain_step(parameters: list[Tensor], config: Config) -> LocalStep:
     method, section = find_method(config.algorithm.name), config.optimizer
-    name = local_step_name(config)
-    lr, parameters = section.lr or method.lr, list(parameters)
+    name, lr = local_step_name(config), section.lr or method.lr
     if name == "sgd" and not section.momentum:
         return Sgd(parameters, lr=lr, weight_decay=section.weight_decay)
     if name == "nesterov":

@@ -31,13 +31,15 @@ SITTING = "sitting.json"
 class Resumption:
     """Where to go on: the checkpoint at ``path``; ``hubs`` are the center's slices.
 
-    ``trained_s`` is how long workers had trained by then.
+    ``trained_s`` is how long workers had trained by then, ``schedule_clock`` how many steps of
+    their learning rate's schedule lay behind them.
     """
 
     path: str
     hubs: tuple[SavedHub, ...]
     layout: tuple[Slot, ...]
     trained_s: float
+    schedule_clock: int = 0
 
     @property
     def progress(self) -> Progress:
@@ -56,7 +58,12 @@ class Resumption:
 
 
 def described(
-    hubs: Sequence[SavedHub], config: Config, algorithm: str, *, trained_s: float
+    hubs: Sequence[SavedHub],
+    config: Config,
+    algorithm: str,
+    *,
+    trained_s: float,
+    schedule_clock: int = 0,
 ) -> dict[str, Any]:
     """What a manifest says besides its layout and files."""
     first = hubs[0]
@@ -69,6 +76,7 @@ def described(
         "samples": progress.num_distinct + progress.num_repeated,
         "steps": first.steps,
         "trained_s": trained_s,
+        "schedule_clock": schedule_clock,
         "hubs": [{**hub.as_record(), "size": len(hub.vector)} for hub in hubs],
     }
 
@@ -101,6 +109,7 @@ def found(
         hubs=tuple(_hubs(checkpoint)),
         layout=tuple(_slot(entry) for entry in checkpoint.manifest["layout"]),
         trained_s=float(checkpoint.manifest["trained_s"]),
+        schedule_clock=int(checkpoint.manifest.get("schedule_clock", 0)),  # older ones have none
     )
 
 

@@ -98,6 +98,10 @@ class OptimizerSection(Section):
         default=None, description="the optimizer's own momentum, where it has one"
     )
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip_norm: Positive | None = Field(
+        default=None,
+        description="scale the gradients down to this total norm where it is above; default: never",
+    )
     schedule: ScheduleSection = ScheduleSection()
     options: dict[str, Any] = Field(
         default_factory=dict, description="further arguments of a torch.optim class"

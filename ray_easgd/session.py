@@ -81,7 +81,7 @@ class Session:
     """One worker's run: who it is, and its ports to the hub, the data and the record.
 
     ``links``: one for each slice of the vector, shard by shard. ``inherit``: asks for what a worker
-    left that had to go.
+    left that had to go. ``schedule_offset``: steps of a learning rate's schedule that lie behind.
     """
 
     name: str
@@ -102,6 +102,7 @@ class Session:
     inherit: Callable[[], Belongings | None] = lambda: None
     tie: SessionElastic | None = None
     samples: int = 0
+    schedule_offset: int = 0
     _epochs: int = 0
     first_step_at: float | None = None  # wall clock, seconds since 1970
     _yielded: list[Interval] = field(default_factory=list)
@@ -202,6 +203,14 @@ class SessionElastic(Slices):
             self._take_over(left)
         self.settle()
 
+    @property
+    def schedule_clock(self) -> int:
+        """Steps of a learning rate's schedule that lie behind: this life's, and those before it.
+
+        ``clock`` counts this life's alone.
+        """
+        return self._session.schedule_offset + self.clock
+
     def belongings(self) -> Belongings:
         """What another process needs to go on in this one's place."""
         state_of: Callable[[], dict[str, Any]] = getattr(self._local_step, "state_dict", dict)
@@ -210,12 +219,14 @@ class SessionElastic(Slices):
             vector=self.vector.flat.detach().cpu().numpy(),
             step=_saved(state_of()),  # a user's own step may have none
             random=_saved(take_random(self._session.device)),
+            schedule_clock=self.schedule_clock,
         )
 
     def _take_over(self, left: Belongings) -> None:
         if self._local_step is not None and (state := _loaded(left.step)):
             self._local_step.load_state_dict(state)
         give_random(_loaded(left.random), self._session.device)
+        self._session.schedule_offset = left.schedule_clock
         name = self._session.name
         self._session.reporter.event(
             "inherited",
@@ -265,7 +276,7 @@ def current() -> Session:
     return active
 
 
-def elastic(model: nn.Module, optimizer: Optimizer | LocalStep | None = None) -> Slices:
+def elastic(model: nn.Module, optimizer: Optimizer | LocalStep | None = None) -> SessionElastic:
     """Tie a model to the center, once; then call ``.step()`` after each optimizer step."""
     return current().elastic(model, optimizer)
 

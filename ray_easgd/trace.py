@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -152,6 +152,11 @@ class TraceFile:
         """Add a record."""
         self._line(as_json(record) | details)
 
+    def seat(self, child: str, life: int, *, schedule_offset: int) -> None:
+        """A life that enters its learning rate's schedule later than at its beginning."""
+        line = {"event": "seat", "child": child, "life": life, "schedule_offset": schedule_offset}
+        self._line(line)
+
     def end(self, version: Version, center: Any) -> None:
         """The center it all led to."""
         line = {"event": "end", "version": [version.epoch, version.count]}
@@ -170,13 +175,14 @@ class TraceFile:
 @dataclass(frozen=True, kw_only=True)
 class Trace:
     """A trace read back. ``hubs`` holds each hub's records, in its own order; ``center_sha256`` is
-    None if it has no end.
+    None if it has no end. ``offsets`` into the schedule, by child and life, where there are any.
     """
 
     kind: str
     config: Mapping[str, Any]
     hubs: Mapping[str, tuple[Record, ...]]
     center_sha256: str | None
+    offsets: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -201,13 +207,15 @@ def _trace_of(lines: Sequence[Mapping[str, Any]]) -> Trace:
     if head["trace"] != FORMAT:
         raise ValueError(f"format {head['trace']}, not {FORMAT}")
     ends = [line["center_sha256"] for line in rest if line["event"] == "end"]
+    seats = [line for line in rest if line["event"] == "seat"]
     hubs: dict[str, list[Record]] = {}
     for line in rest:
-        if line["event"] != "end":
+        if line["event"] not in ("end", "seat"):
             hubs.setdefault(line.get("hub", CENTER), []).append(from_json(line))
     return Trace(
         kind=head["kind"],
         config=head["config"],
         hubs={name: tuple(records) for name, records in hubs.items()},
         center_sha256=ends[-1] if ends else None,
+        offsets={(seat["child"], seat["life"]): seat["schedule_offset"] for seat in seats},
     )

@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up. A module of ray_easgd stands where its first name below ray_easgd says.
 FLOORS = (
-    ("words", {"errors", "environment", "version", "protocol", "strict_json", "trace"}),
+    (
+        "words",
+        {"users_code", "errors", "environment", "version", "protocol", "strict_json", "trace"},
+    ),
     (
         "vocabulary",
         {
@@ -47,9 +50,10 @@ FLOORS = (
             },
             *{"wire", "staging", "telling", "apart", "intake", "freight", "audit", "incidents"},
             *{"notices", "storage", "checkpoint", "resumption", "run_folder", "tensorboard_curves"},
+            *{"differing"},
         },
     ),
-    ("what is learned", {"data", "models", "task", "evaluate"}),
+    ("what is learned", {"data", "models", "task", "evaluate", "rehearsal"}),
     (
         "loops",
         {
@@ -73,7 +77,7 @@ FLOORS = (
 RANK = {name: rank for rank, (_, names) in enumerate(FLOORS) for name in names}
 FACADE = dict(FLOORS)["facade"]
 
-SUPERVISED_LOOPS = {"actors/worker.py", "actors/trainer.py"}
+SUPERVISED_LOOPS = {"actors/worker.py", "actors/trainer.py", "ray_easgd/users_code.py"}
 HEAVY = ("ray", "torch", "torchvision", "numba", "matplotlib")
 LONGEST_FILE = 400
 

@@ -150,12 +150,12 @@ def test_a_function_that_cannot_be_found_is_refused(name: str, message: str) -> 
         open_data(name, seed=0)
 
 
-def test_what_fails_in_the_users_module_is_raised_as_it_is(
+def test_what_fails_in_the_users_module_is_told_with_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "users_module.py").write_text("import something_that_is_not_there")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="something_that_is_not_there"):
+    with pytest.raises(BadData, match=r"something_that_is_not_there.*users_module\.py, line 1"):
         open_data("users_module:load", seed=0)
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import ray_easgd
 from ray_easgd.algorithms import Algorithm, find_method
 from ray_easgd.config import Config
 from ray_easgd.errors import BadConfig
+from ray_easgd.rehearsal import rehearse
 from ray_easgd.task import Task
 
 ROOT = Path(__file__).parents[1]
@@ -86,6 +88,20 @@ def test_the_model_and_the_data_of_your_own_are_trained(
         assert 0.5 < loss.item() < 1.0, "two classes, nothing learned yet"
     finally:
         sys.modules.pop("mine", None)
+
+
+def test_the_regression_of_your_own_is_a_task() -> None:
+    blocks = re.findall(
+        r"```python\n(.*?)```", (DOCS / "your-own.md").read_text("utf-8"), re.DOTALL
+    )
+    (block,) = [block for block in blocks if "loss=" in block]
+    names: dict[str, Any] = {"torch": torch, "nn": torch.nn, "Task": Task}
+    exec(block, names)
+    opened = names["task"].open(Config())
+    rehearse(opened, opened.build_model())
+    inputs, targets = opened.data.train.batch(np.arange(64))
+    assert opened.loss(opened.build_model()(inputs), targets).item() > 1.0
+    assert opened.correct(targets, targets) == (0, 64)
 
 
 def heading(line: str) -> str:

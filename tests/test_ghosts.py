@@ -30,7 +30,7 @@ class Hunt:
             sight=None,  # type: ignore[arg-type]
             chronicle=None,  # type: ignore[arg-type]
             born=0,
-            traced=False,
+            trace=None,
         )
 
     def sees(self, *lives: dict[int, str], there: tuple[str, ...] = ()) -> None:

@@ -49,6 +49,7 @@ class Desk:
             tell=lambda kind, _: self.told.append(kind),
             trained_s=lambda: 1.0,
             tested=self.look,
+            schedule_clock=lambda: 7,
         )
         self.keeper.begin()
 
@@ -144,7 +145,7 @@ def test_numbers_rise_from_one_sitting_to_the_next(desk: Desk) -> None:
     ("error", "said"),
     [
         (WorkerFailed("the center", "Traceback ...\nOSError: no space left"), "no space left"),
-        (ValueError(), "ValueError"),
+        (MemoryError(), "MemoryError"),
     ],
 )
 def test_a_checkpoint_that_fails_is_told_in_a_line_and_ends_no_run(

@@ -30,6 +30,7 @@ def loop(config: dict[str, Any]) -> None:
     """Steps of the thesis's own kind; raises, once, when it finds a stone in its way."""
     model = small_model()
     elastic = session.elastic(model)
+    session.report({"schedule_clock": elastic.schedule_clock})
     stone = Path(config["stone"])
     for inputs, targets in session.data(Points(), batch_size=8):
         descend(model, inputs, targets)
@@ -95,6 +96,9 @@ def test_a_run_that_failed_goes_on_where_it_was(runs: Runs) -> None:
     assert after["version"][1] > before["version"][1]
     assert after["steps"] > before["steps"]
     assert after["trained_s"] > before["trained_s"]
+    assert before["schedule_clock"] > 0
+    assert result.metrics["schedule_clock"] == before["schedule_clock"]
+    assert after["schedule_clock"] > before["schedule_clock"]
     (resumed,) = runs.events("resumed")
     assert failed.checkpoint is not None
     assert failed.checkpoint in resumed["message"]
@@ -108,7 +112,12 @@ def test_a_finished_run_says_so_and_may_be_asked_for_more(runs: Runs) -> None:
     assert dict(again.metrics) == dict(first.metrics)
     assert again.checkpoint == first.checkpoint
     assert len(runs.events("started")) == 1
-    more = runs.fit(samples=SAMPLES + 4000)
+    with pytest.raises(BadConfig, match="is finished and had 32") as refused:
+        runs.fit(batch_size=16)
+    assert refused.value.field == "batch_size"
+    more = runs.fit(samples=SAMPLES + 4000, batch_size=16)
+    (changed,) = runs.events("changed")
+    assert changed["message"] == "goes on with batch_size=16, it had 32"
     assert more.metrics["resumed_from"] == first.checkpoint
     assert more.metrics["samples"] >= SAMPLES + 4000
     assert more.metrics["samples_missed"] == 0

@@ -13,6 +13,7 @@ import torch
 
 from ray_easgd.algorithms import METHODS
 from ray_easgd.checkpoint import (
+    best_checkpoint,
     keep_best,
     keep_newest,
     latest_checkpoint,
@@ -124,6 +125,26 @@ def test_another_run_is_not_mixed_with_it(
     with pytest.raises(BadConfig, match=r"choose another run\.name") as refused:
         look(folder, **sections)
     assert refused.value.field == field
+
+
+def test_a_checkpoint_tells_where_workers_were_in_their_schedule(folder: RunFolder) -> None:
+    keep(folder, a_hub(2))
+    old = look(folder)
+    keep(folder, a_hub(3), beside={"schedule_clock": 900})
+    new = look(folder)
+    assert old is not None
+    assert new is not None
+    assert (old.schedule_clock, new.schedule_clock) == (0, 900)
+
+
+def test_the_best_checkpoint_is_named(folder: RunFolder) -> None:
+    assert best_checkpoint(folder) is None
+    keep(folder, a_hub(1))
+    assert best_checkpoint(folder) is None, "nobody has tested it"
+    accuracies = {2: 0.7, 3: 0.9, 4: 0.8}
+    paths = {k: keep(folder, a_hub(k), beside={"val_accuracy": a}) for k, a in accuracies.items()}
+    assert best_checkpoint(folder) == paths[3]
+    assert len(paths) == 3, "and none is deleted"
 
 
 def test_without_a_checkpoint_there_is_nothing_to_go_on_from(folder: RunFolder) -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 import ray_easgd
 from ray_easgd.algorithms import METHODS
 from ray_easgd.cli import main
-from ray_easgd.errors import BadConfig
+from ray_easgd.errors import BadConfig, Diverged
 
 JOBS = Path(__file__).parent.parent / "jobs" / "configs"
 TREE = [{"fan_out": 2, "period": 8}, {"fan_out": 2, "period": 4}]
@@ -302,6 +302,15 @@ def test_workers_that_would_drift_apart_are_refused() -> None:
 @pytest.mark.parametrize("allowed", [drifting(1), drifting(4, rate=-0.09), drifting(4, period=10)])
 def test_a_negative_rate_without_drift_is_allowed(allowed: dict[str, Any]) -> None:
     assert quadratic(**allowed)["second_moment"] < 1.0
+
+
+def test_a_moving_rate_that_swings_is_blamed_rather_than_the_learning_rate() -> None:
+    groups = {"simulator": {"problem": "quadratic"}, "algorithm": {"name": "easgd"}}
+    with pytest.raises(BadConfig, match="swings ever wider") as refused:
+        ray_easgd.simulate(groups | {"algorithm": {"name": "easgd", "moving_rate": 3}})
+    assert refused.value.field == "algorithm.moving_rate"
+    with pytest.raises(Diverged, match=r"optimizer\.lr"):
+        ray_easgd.simulate(groups | {"optimizer": {"lr": 5}})
 
 
 def test_the_command_says_what_is_wrong_and_ends_with_two() -> None:

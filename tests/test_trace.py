@@ -56,6 +56,16 @@ records = st.one_of(
 )
 
 
+def test_who_entered_a_schedule_late_is_told(tmp_path: Path) -> None:
+    path = str(tmp_path / "trace.jsonl")
+    with TraceFile.create(path, {}, kind="task") as trace:
+        trace.seat("worker-1", 2, schedule_offset=30)
+        trace.write(Joined(child="worker-1", incarnation=3, version=Version(1, 0)))
+    read = read_trace(path)
+    assert dict(read.offsets) == {("worker-1", 2): 30}
+    assert len(read.records) == 1
+
+
 def quadratic(**groups: dict[str, Any]) -> dict[str, Any]:
     return {
         "algorithm": {"name": "easgd"},

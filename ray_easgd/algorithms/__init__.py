@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from ray_easgd.algorithms.contract import Add, Algorithm, CenterStep, Exchange, State
-from ray_easgd.algorithms.steps import LocalStep, Nesterov, Sgd, TorchStep
+from ray_easgd.algorithms.steps import Clipped, LocalStep, Nesterov, Sgd, TorchStep
 from ray_easgd.errors import BadConfig
 
 TABLE = {
@@ -82,6 +82,7 @@ __all__ = [
     "Add",
     "Algorithm",
     "CenterStep",
+    "Clipped",
     "Exchange",
     "LocalStep",
     "Nesterov",

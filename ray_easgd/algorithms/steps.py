@@ -1,7 +1,8 @@
 """Local steps: what a worker does with a gradient.
 
 ``Sgd`` and ``Nesterov`` are the thesis's own, exact; ``TorchStep`` carries any ``torch.optim``
-optimizer. All three act on a list of parameters in place, whichever vector they are views into.
+optimizer; ``Clipped`` is any of them on clipped gradients. All act on a list of parameters in
+place, whichever vector they are views into.
 ``torch.optim`` is never imported here: building one of its optimizers costs seconds of imports.
 """
 
@@ -167,3 +168,17 @@ class TorchStep:
     def set_lr(self, factor: float) -> None:
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = factor * base
+
+
+class Clipped:
+    """``g <- g min(1, clip_norm / |g|)`` before another step; ``|g|`` over all parameters."""
+
+    def __init__(self, step: LocalStep, parameters: Iterable[Tensor], *, clip_norm: float) -> None:
+        self._step, self._parameters, self.clip_norm = step, list(parameters), clip_norm
+        self.prepare, self.zero_grad, self.reset = step.prepare, step.zero_grad, step.reset
+        self.set_lr = step.set_lr
+        self.state_dict, self.load_state_dict = step.state_dict, step.load_state_dict
+
+    def step(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self._parameters, self.clip_norm)
+        self._step.step()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ray_easgd.errors import BadInput
+from ray_easgd.users_code import blaming
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -22,17 +23,18 @@ def name_of(function: Callable[..., Any]) -> str:
 
 
 def load_function(name: str, field: str, error: type[BadInput]) -> Callable[..., Any]:
-    """Import ``module:function``. What goes wrong inside the user's module is raised as it is."""
+    """Import ``module:function``; ``error`` where that cannot be, or its module raises."""
     module_name, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
         raise error(field, name, "this is not of the form module:function", "Write my_code:load.")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as missing:
-        if not f"{module_name}.".startswith(f"{missing.name}."):
-            raise  # the module is there, something it imports is not
-        problem = f"no module named {missing.name} can be imported"
-        raise error(field, name, problem, "Run from its folder, or install it.") from None
+    with blaming(error, field, name, f"importing {module_name} raised", "Mend that module."):
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as missing:
+            if not f"{module_name}.".startswith(f"{missing.name}."):
+                raise  # the module is there, something it imports is not
+            problem = f"no module named {missing.name} can be imported"
+            raise error(field, name, problem, "Run from its folder, or install it.") from None
     function = getattr(module, attribute, None)
     if not callable(function):
         problem = f"{module_name} has no function {attribute}"

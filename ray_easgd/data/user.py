@@ -15,6 +15,7 @@ from ray_easgd.data.rows import Sources
 from ray_easgd.data.sets import DataSets, DataSpec
 from ray_easgd.data.user_sources import MapSource, TensorSource, is_text
 from ray_easgd.errors import BadData
+from ray_easgd.users_code import blaming
 
 FORMS = (
     "Return (train, test), each a pair of tensors (inputs, class numbers) or a map-style torch "
@@ -28,7 +29,9 @@ def open_user(data: str | Callable[[], Any]) -> Sources | DataSets:
     Every process calls it for itself, so it must return the same samples in the same order.
     """
     name = data if isinstance(data, str) else name_of(data)
-    returned = (load_function(data, "data", BadData) if isinstance(data, str) else data)()
+    load = load_function(data, "data", BadData) if isinstance(data, str) else data
+    with blaming(BadData, "data", name, "it raised", FORMS):
+        returned = load()
     if isinstance(returned, DataSets):
         return returned
     if not isinstance(returned, Sequence) or len(returned) != 2:

@@ -12,8 +12,8 @@ _GROWS = 3.0  # between two looks
 _FAR = 10.0  # times the others' median distance
 _SETTLED = 50  # exchanges after which a distance has found its size
 _REMEDY = (
-    "Lower optimizer.lr or clip the gradients; `ray-easgd plan` says which lr and moving rate are "
-    "stable. If it is this worker alone, look at its data and its machine."
+    "Lower optimizer.lr or clip the gradients (optimizer.clip_norm); `ray-easgd plan` says which "
+    "lr and moving rate are stable. If it is this worker alone, look at its data and its machine."
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import isclass
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from ray_easgd.errors import BadModel
 from ray_easgd.models.gpt import small_gpt
 from ray_easgd.models.small import mlp, small_cnn
 from ray_easgd.models.thesis import CIFAR_CROP, IMAGENET_CROP, cifar_cnn, imagenet_cnn
+from ray_easgd.users_code import blaming
 
 MODELS = {
     "mlp": mlp,
@@ -69,7 +71,10 @@ def _check_torchvision_has(name: str) -> None:
 
 
 def _call(name: str, function: Callable[[DataSpec], Any], spec: DataSpec) -> nn.Module:
-    model = function(spec)
+    what = "It is a class: give a function that makes one" if isclass(function) else "Build it"
+    remedy = f"{what} of the spec: {spec}."
+    with blaming(BadModel, "model", name, "building it raised", remedy):
+        model = function(spec)
     if not isinstance(model, nn.Module):
         problem = f"it returned a {type(model).__name__}"
         raise BadModel("model", name, problem, "Take the DataSpec and return a torch.nn.Module.")

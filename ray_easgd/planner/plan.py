@@ -267,6 +267,6 @@ def check(config: Config, num_workers: int) -> str:
             "algorithm.moving_rate" if section.moving_rate else "algorithm.beta",
             section.moving_rate or section.beta,
             f"with {num_workers} workers averaging alone swings ever wider: {found.reason}",
-            "Leave it away for the hub's own rule, see what `ray-easgd plan` says, or --force it.",
+            "Leave it away for the hub's own rule, see `ray-easgd plan`, or `train --force`.",
         )
     return f"this moving rate is at the bound of what is stable: {found.reason}"

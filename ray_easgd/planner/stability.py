@@ -94,6 +94,8 @@ def _wind(config: Config, curvatures: tuple[float, ...]) -> tuple[np.ndarray, fl
     from ray_easgd.simulator.problems import Spectrum
     from ray_easgd.simulator.virtual_run import make_simulation
 
+    linear = config.optimizer.model_copy(update={"clip_norm": None})  # as it is near the minimum
+    config = config.model_copy(update={"optimizer": linear})
     simulation = make_simulation(config, Spectrum(curvatures))
     chance = torch.Generator().manual_seed(config.seed)
     for worker in simulation.workers:  # apart, so that their differences show too

@@ -105,11 +105,13 @@ class _Replay:
             return aggregator
         check(self.path, pushes)
         self.births[name] += 1
-        seed = worker_seed(self.config.seed, int(name.rpartition("-")[2]), self.births[name])
+        life = self.births[name]
+        seed = worker_seed(self.config.seed, int(name.rpartition("-")[2]), life)
         options = tie_options(
             self.config, self.algorithm, parent.depth, is_worker=True, traced=True
         )
-        return ReplayedWorker(self.config, options, WorkerLink(parent, name, pushes), seed)
+        link, offset = WorkerLink(parent, name, pushes), self._trace.offsets.get((name, life), 0)
+        return ReplayedWorker(self.config, options, link, seed, schedule_offset=offset)
 
     def differs(self, hub: str, header: PushHeader, version: Version) -> None:
         """A push is not the one that was recorded: the first one is named."""

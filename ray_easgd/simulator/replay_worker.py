@@ -25,7 +25,13 @@ class ReplayedWorker:
     """One life of a worker: its model, its optimizer, its tie, and torch's generator as it was."""
 
     def __init__(
-        self, config: Config, options: ElasticOptions, link: WorkerLink, seed: int
+        self,
+        config: Config,
+        options: ElasticOptions,
+        link: WorkerLink,
+        seed: int,
+        *,
+        schedule_offset: int = 0,
     ) -> None:
         torch.manual_seed(seed)
         self._task: OpenTask = Task().open(config)
@@ -35,7 +41,7 @@ class ReplayedWorker:
         self._schedule = config.optimizer.schedule.build()
         vector = ParameterVector.bind(self._model)
         self._tie = Elastic(vector, link, options, Silent(), local_step=self._step)
-        self._link, self._seed = link, config.seed
+        self._link, self._seed, self._offset = link, config.seed, schedule_offset
         link.begun()
         self._model.train()
         self._random = torch.get_rng_state()
@@ -53,7 +59,7 @@ class ReplayedWorker:
 
     def _take_step(self, interval: Interval) -> None:
         inputs, targets = read_batch(self._task.data.train, interval, self._seed)
-        self._step.set_lr(self._schedule(self._tie.clock))
+        self._step.set_lr(self._schedule(self._offset + self._tie.clock))
         loss = take_step(self._model, self._step, self._task.loss, inputs, targets)
         self._link.clock = self._tie.clock + 1
         self._tie.step(loss)

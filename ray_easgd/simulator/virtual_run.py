@@ -13,8 +13,9 @@ import torch
 
 from ray_easgd.algorithms import Algorithm
 from ray_easgd.config import Config
-from ray_easgd.errors import BadConfig
+from ray_easgd.errors import BadConfig, Diverged
 from ray_easgd.loop import make_local_step, resolve
+from ray_easgd.planner.plan import check
 from ray_easgd.recipe import algorithm_of, refuse_what_differs_on_the_wire
 from ray_easgd.simulator.fleet import Simulation
 from ray_easgd.simulator.parts import Level, Pace
@@ -104,7 +105,11 @@ def _run(config: Config, tell: OnProgress, trace: str | None) -> dict[str, Any]:
     simulation, goal = make_simulation(config), _Goal.of(config)
     while not goal.reached(simulation):
         before = simulation.clock.now_s, simulation.num_exchanges, simulation.num_steps
-        goal.run_on(simulation)
+        try:
+            goal.run_on(simulation)
+        except Diverged:
+            check(config, simulation.num_workers)  # it may be the user's moving rate, not the lr
+            raise
         share, line = goal.share(simulation), f"{simulation.num_exchanges:,} exchanges"
         tell(share, f"{line}, {simulation.clock.now_s:,.1f} virtual seconds")
         if (simulation.clock.now_s, simulation.num_exchanges, simulation.num_steps) == before:
