@@ -71,11 +71,14 @@ def _check_torchvision_has(name: str) -> None:
 
 
 def _call(name: str, function: Callable[[DataSpec], Any], spec: DataSpec) -> nn.Module:
-    what = "It is a class: give a function that makes one" if isclass(function) else "Build it"
-    remedy = f"{what} of the spec: {spec}."
-    with blaming(BadModel, "model", name, "building it raised", remedy):
+    with blaming(BadModel, "model", name, "building it raised", _how_to_build(function, spec)):
         model = function(spec)
     if not isinstance(model, nn.Module):
         problem = f"it returned a {type(model).__name__}"
         raise BadModel("model", name, problem, "Take the DataSpec and return a torch.nn.Module.")
     return model
+
+
+def _how_to_build(given: object, spec: DataSpec) -> str:
+    what = "It is a class: give a function that makes one" if isclass(given) else "Build it"
+    return f"{what} of the spec: {spec}."
