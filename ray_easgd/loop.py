@@ -45,11 +45,12 @@ def make_local_step(parameters: Iterable[Tensor], config: Config) -> LocalStep:
     method, section = find_method(config.algorithm.name), config.optimizer
     name = local_step_name(config)
     lr, parameters = section.lr or method.lr, list(parameters)
+    decay = section.weight_decay or 0.0
     if name == "sgd" and not section.momentum:
-        return Sgd(parameters, lr=lr, weight_decay=section.weight_decay)
+        return Sgd(parameters, lr=lr, weight_decay=decay)
     if name == "nesterov":
         momentum = _nesterov_momentum(method, config)
-        return Nesterov(parameters, lr=lr, momentum=momentum, weight_decay=section.weight_decay)
+        return Nesterov(parameters, lr=lr, momentum=momentum, weight_decay=decay)
     return TorchStep(_torch_optimizer(name)(parameters, **_arguments(name, lr, config)))
 
 
@@ -134,13 +135,9 @@ def _torch_optimizer(name: str) -> Any:
 def _arguments(name: str, lr: float, config: Config) -> dict[str, Any]:
     """Keyword arguments of a torch.optim class, those it does not know refused by name."""
     section = config.optimizer
-    arguments: dict[str, Any] = {"lr": lr, "weight_decay": section.weight_decay}
-    if section.momentum is not None:
-        arguments["momentum"] = section.momentum
-    arguments |= section.options
+    given = {"lr": lr, "weight_decay": section.weight_decay, "momentum": section.momentum}
+    arguments = {k: v for k, v in given.items() if v is not None} | section.options
     known = inspect.signature(_torch_optimizer(name)).parameters
-    if section.weight_decay == 0 and "weight_decay" not in section.options:
-        arguments.pop("weight_decay")  # AdamW's own default is not 0
     for key in arguments.keys() - known.keys():
         raise BadConfig(
             f"optimizer.{key}", arguments[key], f"{name} has no such argument", "Leave it away."

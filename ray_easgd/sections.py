@@ -97,7 +97,10 @@ class OptimizerSection(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         default=None, description="the optimizer's own momentum, where it has one"
     )
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="default: the optimizer's own, as 0.01 of AdamW and 0 of sgd and nesterov",
+    )
     schedule: ScheduleSection = ScheduleSection()
     options: dict[str, Any] = Field(
         default_factory=dict, description="further arguments of a torch.optim class"

@@ -95,6 +95,15 @@ def test_any_torch_optimizer_may_be_the_local_step() -> None:
     assert tuple(group["betas"]) == (0.8, 0.9)
 
 
+@pytest.mark.parametrize(("words", "decay"), [([], 0.01), (["optimizer.weight_decay=0"], 0.0)])
+def test_a_weight_decay_is_the_one_given_and_else_the_optimizers_own(
+    words: list[str], decay: float
+) -> None:
+    words = ["algorithm.name=easgd", "optimizer.name=AdamW", *words]
+    step = make_local_step(small_model().parameters(), Config.load(None, words))
+    assert step.optimizer.param_groups[0]["weight_decay"] == decay  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
