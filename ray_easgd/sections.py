@@ -106,6 +106,11 @@ class OptimizerSection(Section):
         default_factory=dict, description="further arguments of a torch.optim class"
     )
 
+    @field_validator("options")
+    @classmethod
+    def _numbers_are_numbers(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return {key: _as_number(one) for key, one in value.items()}
+
     @field_validator("schedule", mode="before")
     @classmethod
     def _a_name_alone_is_enough(cls, value: Any) -> Any:
@@ -357,6 +362,16 @@ class RunSection(Section):
     def _names_a_folder(cls, value: str | None) -> str | None:
         if value is not None and (not value or "/" in value or value.startswith(".")):
             raise ValueError("a run's name is a folder's name: no '/', no leading '.'")
+        return value
+
+
+def _as_number(value: Any) -> Any:
+    """What YAML takes for text, as 1e-8, and whoever wrote it for a number; also in a list."""
+    if isinstance(value, list | tuple):
+        return [_as_number(one) for one in value]
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
         return value
 
 

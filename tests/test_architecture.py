@@ -54,7 +54,16 @@ FLOORS = (
         "loops",
         {
             *{"elastic", "elastic_options", "in_place", "one_way", "slices"},
-            *{"edges", "aggregator", "session", "loop", "local", "simulator", "planner"},
+            *{
+                "edges",
+                "aggregator",
+                "session",
+                "loop",
+                "torch_optimizers",
+                "local",
+                "simulator",
+                "planner",
+            },
         },
     ),
     ("figures", {"figures", "peers"}),

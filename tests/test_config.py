@@ -95,6 +95,27 @@ def test_any_torch_optimizer_may_be_the_local_step() -> None:
     assert tuple(group["betas"]) == (0.8, 0.9)
 
 
+def test_numbers_that_yaml_takes_for_text_are_numbers_among_the_options() -> None:
+    words = ["algorithm.name=easgd", "optimizer.name=AdamW"]
+    options = "optimizer.options={eps: 1e-6, betas: [9e-1, 0.5]}"
+    step = make_local_step(small_model().parameters(), Config.load(None, [*words, options]))
+    group = step.optimizer.param_groups[0]  # type: ignore[attr-defined]
+    assert (group["eps"], *group["betas"]) == (1e-6, 0.9, 0.5)
+
+
+def test_only_optimizers_that_can_work_are_offered() -> None:
+    config = Config.load(None, ["algorithm.name=easgd", "optimizer.name=Adamm"])
+    with pytest.raises(BadConfig) as caught:
+        local_step_name(config)
+    assert not {"Optimizer", "LBFGS", "SparseAdam"} & set(caught.value.remedy.split(", "))
+
+
+def test_a_momentum_makes_the_methods_own_sgd_torchs() -> None:
+    config = Config.load(None, ["algorithm.name=easgd", "optimizer.momentum=0.9"])
+    step = make_local_step(small_model().parameters(), config)
+    assert step.optimizer.param_groups[0]["momentum"] == 0.9  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(("words", "decay"), [([], 0.01), (["optimizer.weight_decay=0"], 0.0)])
 def test_a_weight_decay_is_the_one_given_and_else_the_optimizers_own(
     words: list[str], decay: float
@@ -109,7 +130,17 @@ def test_a_weight_decay_is_the_one_given_and_else_the_optimizers_own(
     [
         (["optimizer.name=Adamm"], r"torch.optim has no such optimizer.*Adam\b"),
         (["optimizer.name=Adam", "optimizer.momentum=0.9"], r"optimizer.momentum = 0.9: Adam has"),
-        (["optimizer.name=Adam", "optimizer.options={beta: 1}"], r"optimizer.beta = 1: Adam has"),
+        (["optimizer.name=Adam", "optimizer.options={beta: 1}"], r"options.beta = 1: .*betas"),
+        (["optimizer.name=Adam", "optimizer.options={params: 1}"], r"options.params = 1: Adam has"),
+        (["optimizer.name=AdamW", "optimizer.options={betas: 3}"], r"optimizer.options = {'betas"),
+        (
+            ["optimizer.name=SGD", "optimizer.options={nesterov: true}"],
+            r"optimizer.options.*moment",
+        ),
+        (["optimizer.name=SGD", "optimizer.options={lr: 0.9}"], r"Set optimizer.lr=0.9 instead"),
+        (["optimizer.name=sgd", "optimizer.options={nesterov: true}"], r"optimizer.name=SGD"),
+        (["optimizer.name=LBFGS"], r"optimizer.name = 'LBFGS': it evaluates"),
+        (["optimizer.name=Muon"], r"optimizer.name = 'Muon'.*2D"),
     ],
 )
 def test_a_wrong_optimizer_is_named(words: list[str], said: str) -> None:
