@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args
 import yaml
 from pydantic import Field, ValidationError
 
+from ray_easgd.config_text import flat, nested, parse
 from ray_easgd.errors import BadConfig
 from ray_easgd.sections import (
     AlgorithmSection,
@@ -57,23 +58,28 @@ class Config(Section):
     @classmethod
     def build(cls, values: Mapping[str, Any]) -> Config:
         """A checked configuration; BadConfig names the first key that is wrong."""
+        return cls._of(flat(values, set(known_keys())))
+
+    @classmethod
+    def _of(cls, found: Mapping[str, Any]) -> Config:
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(nested(found))
         except ValidationError as error:
-            raise _explain(error, values) from None
+            raise _explain(error) from None
 
     @classmethod
     def load(cls, path: str | None = None, words: Iterable[str] = ()) -> Config:
         """From a YAML file (or none) and ``key=value`` words, which win."""
-        values = _read_yaml(path) if path else {}
+        known = set(known_keys())
+        found = flat(_read_yaml(path), known) if path else {}
         for word in words:
-            _assign(values, word)
-        return cls.build(values)
+            found |= flat(_parse_word(word), known)
+        return cls._of(found)
 
     @classmethod
     def from_yaml(cls, text: str) -> Config:
         """What ``to_yaml`` gave."""
-        return cls.build(yaml.safe_load(text) or {})
+        return cls.build(parse(text) or {})
 
     def to_yaml(self) -> str:
         """All keys, defaults filled in; reading it back gives the same configuration."""
@@ -89,21 +95,14 @@ def split(words: Sequence[str]) -> tuple[str | None, Sequence[str]]:
 
 def as_words(path: str) -> Iterator[str]:
     """What a YAML file sets as ``key=value`` words, for where the file itself does not come."""
-    return _as_words(_read_yaml(path))
-
-
-def _as_words(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value and prefix + key not in known_keys():
-            yield from _as_words(value, f"{prefix}{key}.")
-        else:
-            text = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
-            yield f"{prefix}{key}={text.removesuffix('...').strip()}"
+    for key, value in flat(_read_yaml(path), set(known_keys())).items():
+        text = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+        yield f"{key}={text.removesuffix('...').strip()}"
 
 
 def _read_yaml(path: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = parse(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise BadConfig("CONFIG", path, str(error.strerror), "Give a YAML file's path.") from None
     except UnicodeDecodeError as error:
@@ -115,25 +114,21 @@ def _read_yaml(path: str) -> dict[str, Any]:
     return values or {}
 
 
-def _assign(values: dict[str, Any], word: str) -> None:
-    """Set ``a.b=value`` in nested ``values``."""
+def _parse_word(word: str) -> dict[str, Any]:
+    """``a.b=value`` as that key and its value."""
     key, equals, text = word.partition("=")
     if not equals or not key:
-        raise BadConfig("argument", word, "it is not key=value", "Example: fleet.workers=2.")
-    *parents, last = key.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise BadConfig(key, text, f"{parent!r} is a value, not a group of keys", "Mend it.")
+        remedy = "Write keys as fleet.workers=2; a CONFIG.yaml comes first, before all keys."
+        raise BadConfig("argument", word, "it is not key=value", remedy)
     try:
-        values[last] = yaml.safe_load(text) if text else None
-    except yaml.YAMLError:
-        raise BadConfig(
-            key, text, "it is not a YAML value", "Quote it, as in key='\"text\"'."
-        ) from None
+        return {key: parse(text) if text else None}
+    except yaml.YAMLError as error:
+        problem = f"it is not a YAML value ({getattr(error, 'problem', error)})"
+        remedy = "Mend it, or quote what is text, as in key='\"text\"'."
+        raise BadConfig(key, text, problem, remedy) from None
 
 
-def _explain(error: ValidationError, values: Mapping[str, Any]) -> BadConfig:
+def _explain(error: ValidationError) -> BadConfig:
     """The first complaint as one of ours: key path, value, problem, remedy."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]

@@ -22,7 +22,15 @@ FLOORS = (
     (
         "vocabulary",
         {
-            *{"parameters", "config", "sections", "ports", "topology", "moving_rate"},
+            *{
+                "parameters",
+                "config",
+                "config_text",
+                "sections",
+                "ports",
+                "topology",
+                "moving_rate",
+            },
             *{"schedules", "result", "progress", "journal", "pacer", "adaptive_period"},
             *{"divergence", "processes", "vitals", "series", "belongings", "random_state"},
         },

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ray_easgd.algorithms import METHODS
-from ray_easgd.config import Config, known_keys
+from ray_easgd.config import Config, known_keys, split
 from ray_easgd.errors import BadConfig
 from ray_easgd.loop import local_step_name, make_local_step, resolve
 from ray_easgd.schedules import Decay
@@ -67,6 +67,49 @@ def test_a_missing_file_and_a_broken_one_are_named(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("data: caf\xe9".encode("latin-1"))
     with pytest.raises(BadConfig, match="not UTF-8"):
         Config.load(str(tmp_path / "latin.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed: 1\nfleet: {workers: 3}\nseed: 2\n", r"'seed' is there twice(.|\n)*line 3"),
+        ("fleet: {workers: 3, workers: 2}\n", r"'workers' is there twice"),
+        ("fleet: {workers: 3}\nfleet.workers: 2\n", r"fleet.workers = 2: it is also set to 3"),
+        ("fleet: 3\nfleet.workers: 2\n", r"fleet = 3: it is a group of keys"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "twice.yaml").write_text(text)
+    with pytest.raises(BadConfig, match=said):
+        Config.load(str(tmp_path / "twice.yaml"))
+
+
+def test_dotted_keys_are_groups_wherever_they_are_written(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("fleet.workers: 2\nfleet: {spares: 1}\noptimizer: {schedule.total: 5}\n")
+    config = Config.load(str(file), ["fleet.spares=0"])
+    assert (config.fleet.workers, config.fleet.spares) == (2, 0)
+    assert config.optimizer.schedule.total == 5
+    assert Config.build({"fleet.workers": 2, "fleet": {"spares": 0}}).fleet == config.fleet
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optimizer.schedule=cosine", "optimizer.schedule.total=500"],
+        ["optimizer.schedule.total=500", "optimizer.schedule=cosine"],
+        ["optimizer={schedule: cosine}", "optimizer.schedule.total=500", "optimizer.lr=1"],
+    ],
+)
+def test_a_schedules_name_is_one_key_beside_its_others(words: list[str]) -> None:
+    schedule = Config.load(None, words).optimizer.schedule
+    assert (schedule.name, schedule.total) == ("cosine", 500)
+
+
+def test_a_file_after_the_keys_is_told_to_come_first() -> None:
+    path, words = split(["fleet.workers=2", "my.yaml"])
+    with pytest.raises(BadConfig, match=r"my.yaml.*CONFIG.yaml comes first"):
+        Config.load(path, words)
 
 
 def test_every_key_is_known_once() -> None:
