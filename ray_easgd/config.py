@@ -19,7 +19,6 @@ from ray_easgd.errors import BadConfig
 from ray_easgd.sections import (
     AlgorithmSection,
     CenterSection,
-    Count,
     EvaluationSection,
     ExchangeSection,
     FleetSection,
@@ -46,10 +45,14 @@ class Config(Section):
     stop: StopSection = StopSection()
     evaluation: EvaluationSection = EvaluationSection()
     run: RunSection = RunSection()
-    batch_size: Count = Field(default=32, description="samples a worker takes a gradient over")
+    batch_size: Annotated[int, Field(ge=1, le=10**8)] = Field(
+        default=32, description="samples a worker takes a gradient over"
+    )
     data: str = Field(default="digits", description="a data set's name, path, URI or function")
     model: str = Field(default="mlp", description="a model's name, or module:function")
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**62)] = Field(
+        default=0, description="of models, orders of samples, and all else that is drawn"
+    )
     address: str | None = Field(default=None, description="a Ray cluster; absent: an embedded one")
     cache_limit_gb: Positive = Field(
         default=4.0, description="decoded images kept on disk up to this size"

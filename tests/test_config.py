@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,26 @@ def test_the_resolved_configuration_reads_back_the_same(tmp_path: Path) -> None:
 )
 def test_a_wrong_word_is_named_with_its_remedy(word: str, said: str) -> None:
     with pytest.raises(BadConfig, match=said):
+        Config.load(None, [word])
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("fleet.workers=1000000000000", "fleet.workers=1..1000000000000", "fleet.spares=1000000"),
+        *("fleet.gpus_per_worker=.inf", "fleet.cpus_per_worker=.nan", "stop.seconds=1e300"),
+        *("optimizer.lr=1e300", "optimizer.weight_decay=.inf", "optimizer.weight_decay=1e300"),
+        *("simulator.latency_s=1e308", "simulator.size=100000000000000", "simulator.x0=1e300"),
+        *("algorithm.moving_rate=-1e300", "seed=1e30", "exchange.fragments=1000000000"),
+        *(
+            "evaluation.interval_s=1e300",
+            "batch_size=1000000000000",
+            "optimizer.schedule.rate=.inf",
+        ),
+    ],
+)
+def test_a_value_beyond_all_sense_is_refused(word: str) -> None:
+    with pytest.raises(BadConfig, match=re.escape(word.partition("=")[0])):
         Config.load(None, [word])
 
 
