@@ -53,7 +53,11 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**62)] = Field(
         default=0, description="of models, orders of samples, and all else that is drawn"
     )
-    address: str | None = Field(default=None, description="a Ray cluster; absent: an embedded one")
+    address: str | None = Field(
+        default=None,
+        description="a Ray cluster, as HEAD:6379 on one of its nodes; default: the one that the "
+        "variable RAY_ADDRESS names, else, or with `local`, an embedded one",
+    )
     cache_limit_gb: Positive = Field(
         default=4.0, description="decoded images kept on disk up to this size"
     )
