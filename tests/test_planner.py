@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -275,3 +276,26 @@ def test_the_command_answers_for_a_quadratic_without_measuring() -> None:
     assert found["verdict"] == "stable"
     asked = ("margin", "period", "moving_rate", "topology", "bytes_per_sample", "reasons")
     assert all(found[key] is not None for key in asked)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--parameters", "25e6"], r"--parameters = 25000000.0: without --step-ms .*mlp on digits"),
+        (["--step-ms", "2"], r"--step-ms = 2.0: without --parameters"),
+        (["--parameters", "1e30", "--step-ms", "2"], r"--parameters"),
+        (["--curvature", "1e30"], r"--curvature"),
+        (["--curvature", "nan"], r"--curvature.*not a number"),
+    ],
+)
+def test_a_plan_for_no_model_at_all_is_refused(words: list[str], said: str) -> None:
+    result = CliRunner().invoke(main, ["plan", *words])
+    assert result.exit_code == 2, result.output
+    assert re.search(said, result.stderr)
+
+
+@pytest.mark.parametrize("curvature", [1e10, 1e12])
+def test_what_grows_beyond_measure_within_a_cycle_is_unstable(curvature: float) -> None:
+    found = stability(Config.build({"fleet": {"workers": 2}}), curvature)
+    assert found.verdict == "unstable"
+    assert found.margin < 0
