@@ -51,7 +51,7 @@ class Config(Section):
     data: str = Field(default="digits", description="a data set's name, path, URI or function")
     model: str = Field(default="mlp", description="a model's name, or module:function")
     seed: Annotated[int, Field(ge=0, lt=2**62)] = Field(
-        default=0, description="of models, orders of samples, and all else that is drawn"
+        default=0, description="what all that is drawn at random begins from"
     )
     address: str | None = Field(
         default=None,
@@ -136,23 +136,34 @@ def _parse_word(word: str) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError) -> BadConfig:
-    """The first complaint as one of ours: key path, value, problem, remedy."""
-    first = error.errors()[0]
+    """One complaint as one of ours: key path, value, problem, remedy. Of several an unknown name:
+    what is missing may be what was meant by it."""
+    found = error.errors()
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     path = [str(part) for part in first["loc"]]
+    if path and path[-1] in ("int", "str"):  # pydantic's word for a branch of a union
+        path.pop()
     key, value = ".".join(path), first.get("input")
     if first["type"] == "extra_forbidden":
         return BadConfig(key, value, "there is no such key", _nearest(path))
+    if first["type"] == "model_type":
+        inner = [k for k in _candidates(path) if k.startswith(f"{key}.")]
+        return BadConfig(key, value, "it is a group of keys", f"Set of it: {', '.join(inner)}.")
     message = first["msg"].removeprefix("Value error, ")
     return BadConfig(key or "configuration", value, message, _meaning(path))
 
 
 def _nearest(path: list[str]) -> str:
-    key, known = ".".join(path), list(known_keys())
-    if inner := _keys_within(path[:-1]):
-        known = [".".join([*path[:-1], name]) for name in inner]
+    key, known = ".".join(path), _candidates(path[:-1])
     near = get_close_matches(key, known, n=1, cutoff=0.5)
     near = near or [k for k in known if k.split(".")[-1] == key.split(".")[-1]][:1]
     return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+
+
+def _candidates(path: list[str]) -> list[str]:
+    """The keys there are; within an entry of a list of sections, those of such an entry."""
+    inner = [".".join([*path, name]) for name in _keys_within(path)]
+    return inner or list(known_keys())
 
 
 def _keys_within(path: list[str]) -> list[str]:
@@ -178,7 +189,7 @@ def _meaning(path: list[str]) -> str:
         if part not in fields:
             break
         description, model = fields[part].description, fields[part].annotation
-    return f"It is: {description}." if description else "See `ray-easgd train --help`."
+    return f"It is: {description}." if description else "See `ray-easgd keys`."
 
 
 def known_keys() -> Iterable[str]:

@@ -72,14 +72,18 @@ class AlgorithmSection(Section):
 class ScheduleSection(Section):
     """The learning rate over a worker's local clock."""
 
-    name: Literal["constant", "decay", "cosine"] = "constant"
+    name: Literal["constant", "decay", "cosine"] = Field(
+        default="constant", description="what lr is multiplied by, step by step"
+    )
     rate: NotNegative = Field(default=1e-4, description="decay: lr / (1 + rate t)^power")
-    power: Positive = 0.5
+    power: Positive = Field(default=0.5, description="decay: lr / (1 + rate t)^power")
     warmup: Annotated[int, Field(ge=0)] = Field(
         default=0, description="cosine: steps of linear warm-up"
     )
     total: Count = Field(default=10_000, description="cosine: steps until the floor")
-    floor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    floor: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0, description="cosine: what it ends at, as a share of lr"
+    )
 
     def build(self) -> Schedule:
         """The schedule as a function of the local clock."""
@@ -137,7 +141,7 @@ class FleetSection(Section):
     gpus_per_worker: NotNegative | None = Field(
         default=None, description="fractions allowed; default 1 where the cluster has GPUs, else 0"
     )
-    cpus_per_worker: NotNegative = 1.0
+    cpus_per_worker: NotNegative = Field(default=1.0, description="fractions allowed")
     max_staleness: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
         description="a push from a center older than so many versions is taken back, and made "
@@ -271,7 +275,7 @@ class FaultSection(Section):
     """Something that happens to a simulated fleet."""
 
     at_s: Delay = Field(description="virtual seconds")
-    kind: Literal["crash", "stop", "join", "leave", "hub_loss"]
+    kind: Literal["crash", "stop", "join", "leave", "hub_loss"] = Field(description="what happens")
     worker: Annotated[int, Field(ge=0)] = Field(default=0, description="which, by its birth")
     seconds: Seconds = Field(default=1.0, description="stop, hub_loss: for how long")
 
@@ -335,7 +339,9 @@ class EvaluationSection(Section):
 class RunSection(Section):
     """Where a run leaves its folder."""
 
-    name: str | None = Field(default=None, description="fresh if absent")
+    name: str | None = Field(
+        default=None, description="a folder's name, as mine-2; fresh if absent"
+    )
     storage: str = Field(
         default="~/ray-easgd", description="a path, or a URI that pyarrow's fs knows"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ray_easgd.algorithms import METHODS
-from ray_easgd.config import Config, known_keys, split
+from ray_easgd.config import Config, describe_keys, known_keys, split
 from ray_easgd.errors import BadConfig
 from ray_easgd.loop import local_step_name, make_local_step, resolve
 from ray_easgd.schedules import Decay
@@ -39,12 +39,18 @@ def test_the_resolved_configuration_reads_back_the_same(tmp_path: Path) -> None:
         ("algorithm.perriod=3", r"algorithm.perriod = 3: there is no such key.*algorithm\.period"),
         ("workers=3", r"Did you mean 'fleet.workers'"),
         ("topology.levels=[{fan_out: 2, perod: 4}]", r"Did you mean 'topology.levels.0.period'"),
+        ("topology.levels=[{fanout: 2, period: 3}]", r"fanout = 2: .*'topology.levels.0.fan_out'"),
+        ("topology.levels=[3]", r"levels.0 = 3: it is a group of keys.*levels.0.fan_out"),
+        ("fleet=3", r"fleet = 3: it is a group of keys\. Set of it: fleet.workers"),
+        ("seed=-1", r"seed = -1: .*It is: what all"),
+        ("fleet.workers=[2]", r"fleet.workers = \[2\]: .*integer\. It is: a number"),
+        ("optimizer.schedule.name=cosin", r"'cosine'\. It is: what lr is"),
+        ("run.name=a/b", r"It is: a folder's name, as mine-2"),
         ("fleet.workers=0", r"fleet.workers = 0: .*number"),
         ("fleet.workers=4..2", r"min <= max"),
         ("fleet.workers=many", r"whole number, or `min..max`"),
         ("algorithm.period=0", r"algorithm.period = 0: .*greater than or equal to 1.*gradient"),
         ("stop.accuracy=95", r"stop.accuracy = 95: .*0 to 1"),
-        ("run.name=a/b", r"run.name = 'a/b'.*folder"),
         ("exchange.transport=carrier_pigeon", r"exchange.transport = 'carrier_pigeon'"),
         ("optimizer.schedule=zigzag", r"optimizer.schedule.name = 'zigzag'"),
         ("seed", r"argument = 'seed': it is not key=value"),
@@ -136,6 +142,7 @@ def test_a_file_after_the_keys_is_told_to_come_first() -> None:
 def test_every_key_is_known_once() -> None:
     keys = list(known_keys())
     assert len(keys) == len(set(keys))
+    assert all(meaning for _, _, meaning in describe_keys(Config())), "it is a wrong value's remedy"
     assert {"algorithm.name", "fleet.gpus_per_worker", "stop.seconds", "data"} <= set(keys)
 
 
