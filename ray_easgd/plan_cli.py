@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from typing import Any
 
@@ -64,8 +65,9 @@ def plan(words: tuple[str, ...], *, as_json: bool, **given: Any) -> None:
     if as_json:
         click.echo(strict_json.dumps(found))
         return
+    found["words"] = shlex.join(found["words"])  # as a shell takes them
     for name, value in found.items():
-        if name != "reasons":
+        if name not in ("reasons", "topology"):
             click.echo(f"{name:<20} {value}")
     for reason in found["reasons"]:
         click.echo(f"  - {reason}")

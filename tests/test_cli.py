@@ -131,7 +131,10 @@ def test_the_machine_is_not_asked_for_more_workers_than_sense() -> None:
 def test_methods_are_listed() -> None:
     listed = json.loads(run("methods", "--json").stdout)["methods"]
     assert {"easgd", "eamsgd", "downpour", "sgd", "msgd"} <= {m["name"] for m in listed}
-    assert "easgd" in run("methods").stdout
+    told = {line.split()[0]: line for line in run("methods").stdout.splitlines()}
+    assert "conserves" in told["name"]
+    assert re.search(r"nobody +sum +True", told["easgd"])
+    assert re.search(r"nobody +pushes +True", told["downpour"])
 
 
 def test_keys_are_listed_with_their_meaning() -> None:
