@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import ray
 from ray.exceptions import AuthenticationError
@@ -70,15 +71,30 @@ def choose_num_workers(config: Config, *, sequential: bool) -> int:
     leaves = math.prod(level.fan_out for level in config.topology.levels)
     fewest, most = bounds or (1, leaves if config.topology.levels else 4)
     if fewest > room and not _has_autoscaler():
-        raise BadCluster(
-            "fleet.workers",
-            config.fleet.workers,
-            f"this cluster can never hold more than {room} workers of "
-            f"{config.fleet.cpus_per_worker:g} CPU and {gpus_per_worker(config):g} GPU",
-            f"Set fleet.workers={max(1, room)}, lower fleet.cpus_per_worker or "
-            "fleet.gpus_per_worker, or add nodes.",
-        )
+        raise no_room(config, room, has_gpus=ray.cluster_resources().get("GPU", 0.0) > 0)
     return max(fewest, min(most, room))
+
+
+def no_room(config: Config, room: int, *, has_gpus: bool) -> BadCluster:
+    """Why a cluster with room for so many workers, and maybe with GPUs, cannot hold the fleet."""
+    section = config.fleet
+    if section.gpus_per_worker and not has_gpus:
+        return BadCluster(
+            "fleet.gpus_per_worker",
+            section.gpus_per_worker,
+            "no node of this cluster has a GPU",
+            "Set fleet.gpus_per_worker=0, or add nodes with GPUs.",
+        )
+    each = f"{section.cpus_per_worker:g} CPU"
+    if has_gpus:
+        each += f" and {gpus_per_worker(config):g} GPU"
+    fewer = f"Set fleet.workers={room}, or lower" if room else "Lower"
+    return BadCluster(
+        "fleet.workers",
+        section.workers,
+        f"this cluster can never hold more than {room} workers of {each}",
+        f"{fewer} fleet.cpus_per_worker or fleet.gpus_per_worker, or add nodes.",
+    )
 
 
 def num_wanted(config: Config, num_workers: int) -> int:
@@ -230,6 +246,14 @@ def is_url(address: str | None) -> bool:
 
 def _check_answers(address: str) -> None:
     """Knock first: Ray itself would wait for minutes at a wrong address."""
+    if is_url(address):
+        raise BadCluster(
+            _said_by(address),
+            address,
+            "it is the URL of a dashboard, which takes jobs and no drivers",
+            f"On a node of the cluster give {urlsplit(address).hostname}:6379; from anywhere else "
+            "take `ray-easgd submit`.",
+        )
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon:
         return  # "auto": Ray looks it up, and says so if there is none
@@ -253,10 +277,17 @@ def refused(address: str, said: str) -> BadCluster:
 
 
 def _unreachable(address: str, problem: str) -> BadCluster:
+    field = _said_by(address)
+    alone = "leave address away" if field == "address" else f"unset {field}"
     return BadCluster(
-        "address",
+        field,
         address,
         f"no Ray cluster answers there ({problem})",
         "Check `ray status` on the head node, and the cluster's token (RAY_AUTH_TOKEN_PATH); or "
-        "leave address away for an embedded cluster.",
+        f"{alone} for an embedded cluster.",
     )
+
+
+def _said_by(address: str) -> str:
+    """What has to be changed for another address: who leaves the key away gets the variable's."""
+    return "RAY_ADDRESS" if address == ray_address() else "address"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from actors.cluster import (
@@ -14,7 +14,7 @@ from actors.cluster import (
     refuse_unknown_placement,
     with_default_tree,
 )
-from actors.merging import merged
+from actors.merging import merged, refuse_unless
 from actors.page import end_page
 from actors.ray_datasets import opened
 from actors.run import Run
@@ -49,33 +49,14 @@ _DEFAULT_FEWEST_SAMPLES = 60_000
 _OF_THE_RECORD = ("status", "checkpoint", "tree", "error")  # beside the metrics in result.json
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScalingConfig:
-    """How many workers, and what each is given; names as in Ray Train.
-
-    ``use_gpu`` None: one each where the cluster has GPUs.
-    """
-
-    num_workers: int | tuple[int, int] = 2
-    use_gpu: bool | None = None
-    resources_per_worker: Mapping[str, float] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Where the run leaves its folder; names as in Ray Train."""
-
-    name: str | None = None
-    storage_path: str | None = None
-
-
 class ElasticTrainer:
     """Trains one model by elastic averaging on a Ray cluster that may change under way.
 
     Two ways in: ``train_loop_per_worker``, your own PyTorch loop (``ray_easgd.session``), or
     ``task``, which the built-in loop trains. ``datasets``, of Ray Data or map-style, are what
     ``session.dataset(name)`` gives the loop. ``config`` takes every key of the command line,
-    as a ``Config`` or as nested mappings.
+    as a ``Config`` or as nested mappings; ``scaling_config`` and ``run_config`` are those of
+    ``ray_easgd``, Ray Train's, or mappings of their fields.
     """
 
     def __init__(
@@ -89,17 +70,7 @@ class ElasticTrainer:
         scaling_config: Any = None,
         run_config: Any = None,
     ) -> None:
-        if train_loop_per_worker is not None and task is not None:
-            raise BadConfig(
-                "task", task, "there is a train_loop_per_worker too", "Give one of the two."
-            )
-        if train_loop_per_worker is None and datasets:
-            raise BadConfig(
-                "datasets",
-                list(datasets),
-                "a task has data of its own",
-                "Give a loop that reads it.",
-            )
+        _refuse_mistaken(train_loop_per_worker, train_loop_config, task, datasets)
         self._datasets = dict(datasets or {})
         self.config = merged(config, scaling_config, run_config)
         if train_loop_per_worker is None:
@@ -226,6 +197,27 @@ class ElasticTrainer:
             samples = max(_DEFAULT_EPOCHS * len(opened.data.train), _DEFAULT_FEWEST_SAMPLES)
             return updated(config, "stop", samples=samples)
         return config
+
+
+def _refuse_mistaken(loop: Any, loop_config: Any, task: Any, datasets: Any) -> None:
+    """BadConfig for arguments of the wrong type, and for those that contradict each other."""
+    is_loop = loop is None or callable(loop)
+    remedy = "Give a function that trains; what the built-in loop trains is task=Task(...)."
+    refuse_unless("train_loop_per_worker", loop, right=is_loop, remedy=remedy)
+    is_task = task is None or isinstance(task, Task)
+    remedy = "Give a ray_easgd.Task, as Task(model='mlp', data='digits')."
+    refuse_unless("task", task, right=is_task, remedy=remedy)
+    remedy = "Give a mapping of names to data sets, as {'train': data}."
+    refuse_unless("datasets", datasets, right=isinstance(datasets or {}, Mapping), remedy=remedy)
+    if loop is not None and task is not None:
+        problem = "there is a train_loop_per_worker too"
+        raise BadConfig("task", task, problem, "Give one of the two.")
+    if loop is None and datasets:
+        problem, remedy = "a task has data of its own", "Give a loop that reads it."
+        raise BadConfig("datasets", list(datasets), problem, remedy)
+    if loop is None and loop_config is not None:
+        problem, remedy = "there is no loop that would take it", "Give a train_loop_per_worker."
+        raise BadConfig("train_loop_config", loop_config, problem, remedy)
 
 
 def rolled_back(

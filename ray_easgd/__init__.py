@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ray_easgd.version import __version__
 
 if TYPE_CHECKING:
-    from actors.trainer import ElasticTrainer, RunConfig, ScalingConfig
+    from actors.merging import RunConfig, ScalingConfig
+    from actors.trainer import ElasticTrainer
     from ray_easgd import session
     from ray_easgd.config import Config
     from ray_easgd.result import Result
@@ -24,7 +25,7 @@ _CORE = {
     "Task": "task",
     "simulate": "simulator.virtual_run",
 }
-_ACTORS = ("ElasticTrainer", "RunConfig", "ScalingConfig")
+_ACTORS = {"ElasticTrainer": "trainer", "RunConfig": "merging", "ScalingConfig": "merging"}
 
 __all__ = [
     "Config",
@@ -43,7 +44,7 @@ def __getattr__(name: str) -> Any:
     if name in _ACTORS:
         from ray_easgd.seam import actors_module
 
-        return getattr(actors_module("trainer"), name)
+        return getattr(actors_module(_ACTORS[name]), name)
     if name in _CORE:
         return getattr(import_module(f"ray_easgd.{_CORE[name]}"), name)
     if name == "session":

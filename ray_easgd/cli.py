@@ -141,7 +141,11 @@ def show(path: str, as_json: bool) -> None:
 @main.command()
 @json_option
 def methods(as_json: bool) -> None:
-    """List the algorithms: what each is, and whom its workers wait for."""
+    """List the algorithms: what each is, whom its workers wait for, what an exchange conserves.
+
+    `sum`: of worker and center; `pushes`: the center is its start and each push, once. `in_memory`:
+    workers on the center's node may exchange in its memory.
+    """
     from ray_easgd.algorithms import METHODS
 
     rows = [
@@ -155,13 +159,15 @@ def methods(as_json: bool) -> None:
             "momentum": m.momentum,
             "waits_for": m.waits,
             "conserves": m.conserves,
+            "in_memory": m.in_place,
         }
         for m in METHODS.values()
     ]
     if as_json:
         click.echo(dumps({"methods": rows}))
     else:
-        print_table(["name", "summary", "waits_for", "period", "lr", "momentum", "source"], rows)
+        columns = ["name", "summary", "waits_for", "conserves", "in_memory"]
+        print_table([*columns, "period", "lr", "momentum", "source"], rows)
 
 
 @main.command()

@@ -14,11 +14,11 @@ from typing import Annotated, Any, get_args
 import yaml
 from pydantic import Field, ValidationError
 
+from ray_easgd.config_text import flat, nested, parse
 from ray_easgd.errors import BadConfig
 from ray_easgd.sections import (
     AlgorithmSection,
     CenterSection,
-    Count,
     EvaluationSection,
     ExchangeSection,
     FleetSection,
@@ -45,11 +45,19 @@ class Config(Section):
     stop: StopSection = StopSection()
     evaluation: EvaluationSection = EvaluationSection()
     run: RunSection = RunSection()
-    batch_size: Count = Field(default=32, description="samples a worker takes a gradient over")
+    batch_size: Annotated[int, Field(ge=1, le=10**8)] = Field(
+        default=32, description="samples a worker takes a gradient over"
+    )
     data: str = Field(default="digits", description="a data set's name, path, URI or function")
     model: str = Field(default="mlp", description="a model's name, or module:function")
-    seed: Annotated[int, Field(ge=0)] = 0
-    address: str | None = Field(default=None, description="a Ray cluster; absent: an embedded one")
+    seed: Annotated[int, Field(ge=0, lt=2**62)] = Field(
+        default=0, description="what all that is drawn at random begins from"
+    )
+    address: str | None = Field(
+        default=None,
+        description="a Ray cluster, as HEAD:6379 on one of its nodes; default: the one that the "
+        "variable RAY_ADDRESS names, else, or with `local`, an embedded one",
+    )
     cache_limit_gb: Positive = Field(
         default=4.0, description="decoded images kept on disk up to this size"
     )
@@ -57,23 +65,28 @@ class Config(Section):
     @classmethod
     def build(cls, values: Mapping[str, Any]) -> Config:
         """A checked configuration; BadConfig names the first key that is wrong."""
+        return cls._of(flat(values, set(known_keys())))
+
+    @classmethod
+    def _of(cls, found: Mapping[str, Any]) -> Config:
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(nested(found))
         except ValidationError as error:
-            raise _explain(error, values) from None
+            raise _explain(error) from None
 
     @classmethod
     def load(cls, path: str | None = None, words: Iterable[str] = ()) -> Config:
         """From a YAML file (or none) and ``key=value`` words, which win."""
-        values = _read_yaml(path) if path else {}
+        known = set(known_keys())
+        found = flat(_read_yaml(path), known) if path else {}
         for word in words:
-            _assign(values, word)
-        return cls.build(values)
+            found |= flat(_parse_word(word), known)
+        return cls._of(found)
 
     @classmethod
     def from_yaml(cls, text: str) -> Config:
         """What ``to_yaml`` gave."""
-        return cls.build(yaml.safe_load(text) or {})
+        return cls.build(parse(text) or {})
 
     def to_yaml(self) -> str:
         """All keys, defaults filled in; reading it back gives the same configuration."""
@@ -89,21 +102,14 @@ def split(words: Sequence[str]) -> tuple[str | None, Sequence[str]]:
 
 def as_words(path: str) -> Iterator[str]:
     """What a YAML file sets as ``key=value`` words, for where the file itself does not come."""
-    return _as_words(_read_yaml(path))
-
-
-def _as_words(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value and prefix + key not in known_keys():
-            yield from _as_words(value, f"{prefix}{key}.")
-        else:
-            text = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
-            yield f"{prefix}{key}={text.removesuffix('...').strip()}"
+    for key, value in flat(_read_yaml(path), set(known_keys())).items():
+        text = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+        yield f"{key}={text.removesuffix('...').strip()}"
 
 
 def _read_yaml(path: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = parse(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise BadConfig("CONFIG", path, str(error.strerror), "Give a YAML file's path.") from None
     except UnicodeDecodeError as error:
@@ -115,42 +121,49 @@ def _read_yaml(path: str) -> dict[str, Any]:
     return values or {}
 
 
-def _assign(values: dict[str, Any], word: str) -> None:
-    """Set ``a.b=value`` in nested ``values``."""
+def _parse_word(word: str) -> dict[str, Any]:
+    """``a.b=value`` as that key and its value."""
     key, equals, text = word.partition("=")
     if not equals or not key:
-        raise BadConfig("argument", word, "it is not key=value", "Example: fleet.workers=2.")
-    *parents, last = key.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise BadConfig(key, text, f"{parent!r} is a value, not a group of keys", "Mend it.")
+        remedy = "Write keys as fleet.workers=2; a CONFIG.yaml comes first, before all keys."
+        raise BadConfig("argument", word, "it is not key=value", remedy)
     try:
-        values[last] = yaml.safe_load(text) if text else None
-    except yaml.YAMLError:
-        raise BadConfig(
-            key, text, "it is not a YAML value", "Quote it, as in key='\"text\"'."
-        ) from None
+        return {key: parse(text) if text else None}
+    except yaml.YAMLError as error:
+        problem = f"it is not a YAML value ({getattr(error, 'problem', error)})"
+        remedy = "Mend it, or quote what is text, as in key='\"text\"'."
+        raise BadConfig(key, text, problem, remedy) from None
 
 
-def _explain(error: ValidationError, values: Mapping[str, Any]) -> BadConfig:
-    """The first complaint as one of ours: key path, value, problem, remedy."""
-    first = error.errors()[0]
+def _explain(error: ValidationError) -> BadConfig:
+    """One complaint as one of ours: key path, value, problem, remedy. Of several an unknown name:
+    what is missing may be what was meant by it."""
+    found = error.errors()
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     path = [str(part) for part in first["loc"]]
+    if path and path[-1] in ("int", "str"):  # pydantic's word for a branch of a union
+        path.pop()
     key, value = ".".join(path), first.get("input")
     if first["type"] == "extra_forbidden":
         return BadConfig(key, value, "there is no such key", _nearest(path))
+    if first["type"] == "model_type":
+        inner = [k for k in _candidates(path) if k.startswith(f"{key}.")]
+        return BadConfig(key, value, "it is a group of keys", f"Set of it: {', '.join(inner)}.")
     message = first["msg"].removeprefix("Value error, ")
     return BadConfig(key or "configuration", value, message, _meaning(path))
 
 
 def _nearest(path: list[str]) -> str:
-    key, known = ".".join(path), list(known_keys())
-    if inner := _keys_within(path[:-1]):
-        known = [".".join([*path[:-1], name]) for name in inner]
+    key, known = ".".join(path), _candidates(path[:-1])
     near = get_close_matches(key, known, n=1, cutoff=0.5)
     near = near or [k for k in known if k.split(".")[-1] == key.split(".")[-1]][:1]
     return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+
+
+def _candidates(path: list[str]) -> list[str]:
+    """The keys there are; within an entry of a list of sections, those of such an entry."""
+    inner = [".".join([*path, name]) for name in _keys_within(path)]
+    return inner or list(known_keys())
 
 
 def _keys_within(path: list[str]) -> list[str]:
@@ -176,7 +189,7 @@ def _meaning(path: list[str]) -> str:
         if part not in fields:
             break
         description, model = fields[part].description, fields[part].annotation
-    return f"It is: {description}." if description else "See `ray-easgd train --help`."
+    return f"It is: {description}." if description else "See `ray-easgd keys`."
 
 
 def known_keys() -> Iterable[str]:

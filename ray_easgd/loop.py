@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
-from typing import Any
 
 from torch import Tensor, nn
 
+from ray_easgd import torch_optimizers
 from ray_easgd.algorithms import (
     Algorithm,
     Clipped,
@@ -58,12 +57,13 @@ def make_local_step(parameters: Iterable[Tensor], config: Config) -> LocalStep:
 def _plain_step(parameters: list[Tensor], config: Config) -> LocalStep:
     method, section = find_method(config.algorithm.name), config.optimizer
     name, lr = local_step_name(config), section.lr or method.lr
+    decay = section.weight_decay or 0.0
     if name == "sgd" and not section.momentum:
-        return Sgd(parameters, lr=lr, weight_decay=section.weight_decay)
+        return Sgd(parameters, lr=lr, weight_decay=decay)
     if name == "nesterov":
         momentum = _nesterov_momentum(method, config)
-        return Nesterov(parameters, lr=lr, momentum=momentum, weight_decay=section.weight_decay)
-    return TorchStep(_torch_optimizer(name)(parameters, **_arguments(name, lr, config)))
+        return Nesterov(parameters, lr=lr, momentum=momentum, weight_decay=decay)
+    return TorchStep(torch_optimizers.build(name, parameters, section, lr=lr))
 
 
 def resolve(config: Config) -> Config:
@@ -97,9 +97,8 @@ def resolve_exchange(config: Config) -> Config:
 
 def local_step_name(config: Config) -> str:
     """The name of the local step, or BadConfig where method and optimizer contradict."""
-    method, name = find_method(config.algorithm.name), config.optimizer.name
-    if name is None:
-        return method.local_step
+    method, section = find_method(config.algorithm.name), config.optimizer
+    name = section.name or method.local_step
     if method.fixed_local_step and name != method.local_step:
         raise BadConfig(
             "optimizer.name",
@@ -107,11 +106,23 @@ def local_step_name(config: Config) -> str:
             f"{method.name} is defined by its own {method.local_step} step",
             f"Leave optimizer.name away, or take algorithm.name={_free(method)}.",
         )
-    if name == "sgd" and config.optimizer.momentum:
+    if name == "sgd" and section.momentum:
         return "SGD"  # torch's, which has a momentum; the thesis-exact step has none
     if name not in ("sgd", "nesterov"):
-        _torch_optimizer(name)
+        torch_optimizers.torch_optimizer(name)
+    elif section.options:
+        raise BadConfig(
+            "optimizer.options",
+            section.options,
+            f"the built-in {name} step takes none",
+            f"Leave them away, or {_with_torch(method)}.",
+        )
     return name
+
+
+def _with_torch(method: Algorithm) -> str:
+    own = "set optimizer.name=SGD, torch's, or another class of torch.optim"
+    return f"take algorithm.name={_free(method)} and {own}" if method.fixed_local_step else own
 
 
 def _free(method: Algorithm) -> str:
@@ -123,39 +134,3 @@ def _nesterov_momentum(method: Algorithm, config: Config) -> float:
     own = method.local_step == "nesterov"
     given = (config.algorithm.momentum if own else None, config.optimizer.momentum)
     return next((m for m in given if m is not None), (own and method.momentum) or 0.9)
-
-
-def _torch_optimizer(name: str) -> Any:
-    import torch.optim  # seconds of imports, so only for those who ask for it
-
-    optimizer = getattr(torch.optim, name, None)
-    if inspect.isclass(optimizer) and issubclass(optimizer, torch.optim.Optimizer):
-        return optimizer
-    known = sorted(
-        n
-        for n, c in vars(torch.optim).items()
-        if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)
-    )
-    raise BadConfig(
-        "optimizer.name",
-        name,
-        "torch.optim has no such optimizer",
-        f"Take sgd, nesterov, or one of {', '.join(known)}.",
-    )
-
-
-def _arguments(name: str, lr: float, config: Config) -> dict[str, Any]:
-    """Keyword arguments of a torch.optim class, those it does not know refused by name."""
-    section = config.optimizer
-    arguments: dict[str, Any] = {"lr": lr, "weight_decay": section.weight_decay}
-    if section.momentum is not None:
-        arguments["momentum"] = section.momentum
-    arguments |= section.options
-    known = inspect.signature(_torch_optimizer(name)).parameters
-    if section.weight_decay == 0 and "weight_decay" not in section.options:
-        arguments.pop("weight_decay")  # AdamW's own default is not 0
-    for key in arguments.keys() - known.keys():
-        raise BadConfig(
-            f"optimizer.{key}", arguments[key], f"{name} has no such argument", "Leave it away."
-        )
-    return arguments

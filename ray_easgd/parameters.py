@@ -47,6 +47,9 @@ class ParameterVector:
         Raises BadModel, naming the parameter, for what the vector cannot hold.
         """
         parameters = [(_clean(k), p) for k, p in model.named_parameters() if p.requires_grad]
+        if not parameters:
+            problem = "it has no trainable parameter"
+            raise BadModel("model", type(model).__name__, problem, "Unfreeze a layer.")
         _check(parameters)
         layout = _lay_out((k, tuple(p.shape)) for k, p in parameters)
         flat = torch.cat([p.detach().reshape(-1) for _, p in parameters])
@@ -82,10 +85,6 @@ def _clean(name: str) -> str:
 
 
 def _check(parameters: list[tuple[str, nn.Parameter]]) -> None:
-    if not parameters:
-        raise BadModel(
-            "model", "no trainable parameter", "there is nothing to train", "Unfreeze a layer."
-        )
     device = parameters[0][1].device
     for name, parameter in parameters:
         if problem := _problem(parameter, device):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 import sys
 from typing import Any
 
@@ -10,19 +12,36 @@ import click
 from ray_easgd import strict_json
 
 
+class _Number(click.FloatRange):
+    """In a range, which click takes nan to be in."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__(low, high)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        found: float = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return found
+
+
 @click.command()
 @click.argument("words", nargs=-1, metavar="[CONFIG.yaml] [KEY=VALUE ...]")
-@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
+@click.option(
+    "--nodes", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Machines."
+)
 @click.option(
     "--gbit",
-    type=click.FloatRange(0.0, min_open=True),
+    type=_Number(1e-6, 1e6),
     default=10.0,
     show_default=True,
     help="Of each machine's line.",
 )
-@click.option("--step-ms", type=click.FloatRange(0.0, min_open=True), help="Instead of measuring.")
-@click.option("--parameters", type=click.FloatRange(1.0), help="Instead of building the model.")
-@click.option("--curvature", type=click.FloatRange(0.0), help="Instead of measuring.")
+@click.option("--step-ms", type=_Number(1e-6, 1e9), help="With --parameters, instead of measuring.")
+@click.option("--parameters", type=_Number(1.0, 1e12), help="With --step-ms: how many they are.")
+@click.option("--curvature", type=_Number(0.0, 1e12), help="Instead of measuring.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object.")
 def plan(words: tuple[str, ...], *, as_json: bool, **given: Any) -> None:
     """Say whether a configuration is stable, what it costs, and what to take instead.
@@ -46,8 +65,9 @@ def plan(words: tuple[str, ...], *, as_json: bool, **given: Any) -> None:
     if as_json:
         click.echo(strict_json.dumps(found))
         return
+    found["words"] = shlex.join(found["words"])  # as a shell takes them
     for name, value in found.items():
-        if name != "reasons":
+        if name not in ("reasons", "topology"):
             click.echo(f"{name:<20} {value}")
     for reason in found["reasons"]:
         click.echo(f"  - {reason}")

@@ -10,9 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from ray_easgd.protocol import WireFormat
 from ray_easgd.schedules import Constant, Decay, Schedule, WarmupCosine
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+# The bounds are far above what anybody needs, and below what a float32, a timer or torch can hold.
+Finite = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Delay = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=10**15)]
+Few = Annotated[int, Field(ge=1, le=10_000)]
+MOST_WORKERS = 10_000
 Scheme = Literal[
     "jacobi", "gauss_seidel_center_first", "gauss_seidel_worker_first", "full_gauss_seidel"
 ]
@@ -52,7 +58,7 @@ class AlgorithmSection(Section):
     as_printed: bool | None = Field(
         default=None, description="mdownpour: the center step as the paper prints it"
     )
-    staleness_power: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+    staleness_power: NotNegative = Field(
         default=0.0, description="weigh each push by 1 / (1 + staleness)^power; 0: all alike"
     )
     target_distance: Positive | None = Field(
@@ -66,16 +72,18 @@ class AlgorithmSection(Section):
 class ScheduleSection(Section):
     """The learning rate over a worker's local clock."""
 
-    name: Literal["constant", "decay", "cosine"] = "constant"
-    rate: Annotated[float, Field(ge=0)] = Field(
-        default=1e-4, description="decay: lr / (1 + rate t)^power"
+    name: Literal["constant", "decay", "cosine"] = Field(
+        default="constant", description="what lr is multiplied by, step by step"
     )
-    power: Positive = 0.5
+    rate: NotNegative = Field(default=1e-4, description="decay: lr / (1 + rate t)^power")
+    power: Positive = Field(default=0.5, description="decay: lr / (1 + rate t)^power")
     warmup: Annotated[int, Field(ge=0)] = Field(
         default=0, description="cosine: steps of linear warm-up"
     )
     total: Count = Field(default=10_000, description="cosine: steps until the floor")
-    floor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    floor: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0, description="cosine: what it ends at, as a share of lr"
+    )
 
     def build(self) -> Schedule:
         """The schedule as a function of the local clock."""
@@ -97,7 +105,10 @@ class OptimizerSection(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         default=None, description="the optimizer's own momentum, where it has one"
     )
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: NotNegative | None = Field(
+        default=None,
+        description="default: the optimizer's own, as 0.01 of AdamW and 0 of sgd and nesterov",
+    )
     clip_norm: Positive | None = Field(
         default=None,
         description="scale the gradients down to this total norm where it is above; default: never",
@@ -106,6 +117,11 @@ class OptimizerSection(Section):
     options: dict[str, Any] = Field(
         default_factory=dict, description="further arguments of a torch.optim class"
     )
+
+    @field_validator("options")
+    @classmethod
+    def _numbers_are_numbers(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return {key: _as_number(one) for key, one in value.items()}
 
     @field_validator("schedule", mode="before")
     @classmethod
@@ -121,24 +137,24 @@ class FleetSection(Section):
         description="a number, or `min..max`: as many as there is room for, now or later; "
         "default as many as there is room for, at most 4",
     )
-    spares: Annotated[int, Field(ge=0)] | None = Field(
+    spares: Annotated[int, Field(ge=0, le=MOST_WORKERS)] | None = Field(
         default=None,
         description="warm processes that replace lost workers at once, each with a worker's GPUs; "
         "default 1 on a cluster that was there and without GPUs, else 0",
     )
-    gpus_per_worker: Annotated[float, Field(ge=0)] | None = Field(
+    gpus_per_worker: NotNegative | None = Field(
         default=None, description="fractions allowed; default 1 where the cluster has GPUs, else 0"
     )
-    cpus_per_worker: Annotated[float, Field(ge=0)] = 1.0
+    cpus_per_worker: NotNegative = Field(default=1.0, description="fractions allowed")
     max_staleness: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
         description="a push from a center older than so many versions is taken back, and made "
         "again from a new one",
     )
-    steps_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+    steps_per_s: Positive | None = Field(
         default=None, description="hold each worker to so many steps a second, for a trial"
     )
-    price_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+    price_per_hour: NotNegative | None = Field(
         default=None, description="what a worker costs an hour, for the estimate among the metrics"
     )
 
@@ -147,8 +163,11 @@ class FleetSection(Section):
     def _is_a_number_or_a_range(cls, value: int | str | None) -> int | str | None:
         if value is not None:
             low, high = _range(value)
-            if not 1 <= low <= high:
-                raise ValueError("give a whole number above 0, or `min..max` with min <= max")
+            if not 1 <= low <= high <= MOST_WORKERS:
+                raise ValueError(
+                    "give a whole number above 0, or `min..max` with min <= max, "
+                    f"{MOST_WORKERS} at most"
+                )
         return value
 
     @property
@@ -166,7 +185,7 @@ class ExchangeSection(Section):
     format: WireFormat = Field(
         default="float32", description="of vectors between nodes; bfloat16 halves, int8 quarters"
     )
-    fragments: Count = Field(
+    fragments: Few = Field(
         default=1, description="exchange the vector in so many slices, one after the other"
     )
     ledger: bool = Field(
@@ -177,7 +196,7 @@ class ExchangeSection(Section):
 class CenterSection(Section):
     """The center."""
 
-    shards: Count = Field(
+    shards: Few = Field(
         default=1, description="split the center over so many processes, on different nodes"
     )
     average: Literal["none", "polyak", "moving"] | None = Field(
@@ -191,7 +210,7 @@ class CenterSection(Section):
 class LevelSection(Section):
     """One level of a tree: a hub's children, and how often they meet it."""
 
-    fan_out: Count = Field(description="children of each hub")
+    fan_out: Few = Field(description="children of each hub")
     period: Count | None = Field(
         default=None, description="the children's clock between exchanges (workers: steps)"
     )
@@ -259,10 +278,10 @@ class TopologySection(Section):
 class FaultSection(Section):
     """Something that happens to a simulated fleet."""
 
-    at_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(description="virtual seconds")
-    kind: Literal["crash", "stop", "join", "leave", "hub_loss"]
+    at_s: Delay = Field(description="virtual seconds")
+    kind: Literal["crash", "stop", "join", "leave", "hub_loss"] = Field(description="what happens")
     worker: Annotated[int, Field(ge=0)] = Field(default=0, description="which, by its birth")
-    seconds: Positive = Field(default=1.0, description="stop, hub_loss: for how long")
+    seconds: Seconds = Field(default=1.0, description="stop, hub_loss: for how long")
 
 
 class SimulatorSection(Section):
@@ -272,15 +291,17 @@ class SimulatorSection(Section):
         default="task", description="`task` is the data and model of this configuration"
     )
     h: Positive = Field(default=1.0, description="quadratic: the curvature")
-    sigma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+    sigma: NotNegative = Field(
         default=1.0, description="quadratic, double_well: standard deviation of gradient noise"
     )
     lam: Positive = Field(default=0.5, description="gamma_quadratic: shape; small is a wide spread")
     om: Positive = Field(default=0.5, description="gamma_quadratic: rate")
     x0: Finite = Field(default=1.0, description="the start of every coordinate")
-    size: Count = Field(default=1, description="independent coordinates")
+    size: Annotated[int, Field(ge=1, le=10**8)] = Field(
+        default=1, description="independent coordinates"
+    )
     saddle: bool = Field(default=False, description="double_well: a second dimension")
-    step_s: Positive = Field(default=1.0, description="virtual seconds a gradient step takes")
+    step_s: Seconds = Field(default=1.0, description="virtual seconds a gradient step takes")
     slowness: tuple[Positive, ...] = Field(
         default=(), description="factors on step_s, worker by worker, repeated"
     )
@@ -290,9 +311,7 @@ class SimulatorSection(Section):
     random_order: bool = Field(
         default=False, description="exponential step times: the thesis's random order"
     )
-    latency_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        default=0.0, description="of every wire, one way"
-    )
+    latency_s: Delay = Field(default=0.0, description="of every wire, one way")
     bytes_per_s: Positive | None = Field(
         default=None, description="of every wire; absent: no limit"
     )
@@ -306,7 +325,7 @@ class StopSection(Section):
     """When a run ends: at the first of these that comes true."""
 
     samples: Count | None = Field(default=None, description="training samples, over all workers")
-    seconds: Positive | None = Field(default=None, description="seconds of training")
+    seconds: Seconds | None = Field(default=None, description="seconds of training")
     accuracy: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None, description="validation accuracy of the center, 0 to 1"
     )
@@ -315,9 +334,7 @@ class StopSection(Section):
 class EvaluationSection(Section):
     """The evaluator, which tests the center and makes no worker wait."""
 
-    interval_s: Positive = Field(
-        default=5.0, description="at least this many seconds between tests"
-    )
+    interval_s: Seconds = Field(default=5.0, description="at least this many seconds between tests")
     share: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.2, description="at most this share of the time is spent testing"
     )
@@ -326,12 +343,14 @@ class EvaluationSection(Section):
 class RunSection(Section):
     """Where a run leaves its folder."""
 
-    name: str | None = Field(default=None, description="fresh if absent")
+    name: str | None = Field(
+        default=None, description="a folder's name, as mine-2; fresh if absent"
+    )
     storage: str = Field(
         default="~/ray-easgd", description="a path, or a URI that pyarrow's fs knows"
     )
 
-    checkpoint_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+    checkpoint_s: Delay = Field(
         default=60.0, description="seconds between checkpoints; 0: one when it ends"
     )
     keep: Count = Field(
@@ -358,6 +377,16 @@ class RunSection(Section):
     def _names_a_folder(cls, value: str | None) -> str | None:
         if value is not None and (not value or "/" in value or value.startswith(".")):
             raise ValueError("a run's name is a folder's name: no '/', no leading '.'")
+        return value
+
+
+def _as_number(value: Any) -> Any:
+    """What YAML takes for text, as 1e-8, and whoever wrote it for a number; also in a list."""
+    if isinstance(value, list | tuple):
+        return [_as_number(one) for one in value]
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
         return value
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ray_easgd.config import Config
 from ray_easgd.data import DataSets, open_data
 from ray_easgd.data.named import name_of
+from ray_easgd.errors import BadConfig, BadData, BadModel
 from ray_easgd.models import build_model, count_correct, loss_function, preferred_crop
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -29,6 +30,19 @@ class Task:
     model: str | Callable[[Any], nn.Module] | None = None
     data: str | Callable[[], Any] | None = None
     loss: Loss | None = None
+
+    def __post_init__(self) -> None:
+        """BadModel or BadData for what is neither a name nor a function."""
+        example = "Give a name, or a function that {}: each worker calls it for itself."
+        if isinstance(self.model, nn.Module) or not _is_name_or_function(self.model):
+            remedy = example.format("builds it from the DataSpec")
+            raise BadModel("model", self.model, _cannot_be(self.model), remedy)
+        if not _is_name_or_function(self.data):
+            remedy = example.format("returns (train, test)")
+            raise BadData("data", self.data, _cannot_be(self.data), remedy)
+        if self.loss is not None and not callable(self.loss):
+            remedy = "Give a function of outputs and targets, as torch.nn.functional.cross_entropy."
+            raise BadConfig("loss", self.loss, _cannot_be(self.loss), remedy)
 
     def filled(self, config: Config) -> Task:
         """With ``config.model`` and ``config.data`` where it says nothing itself."""
@@ -75,6 +89,14 @@ class OpenTask:
     def correct(self, outputs: Tensor, targets: Tensor) -> tuple[int, int]:
         """(right, all) predictions of a batch."""
         return count_correct(outputs, targets)
+
+
+def _is_name_or_function(part: object) -> bool:
+    return part is None or isinstance(part, str) or callable(part)
+
+
+def _cannot_be(part: object) -> str:
+    return f"it cannot be of type {type(part).__name__}"
 
 
 def _name(part: str | Callable[..., Any] | None) -> str:

@@ -25,7 +25,15 @@ FLOORS = (
     (
         "vocabulary",
         {
-            *{"parameters", "config", "sections", "ports", "topology", "moving_rate"},
+            *{
+                "parameters",
+                "config",
+                "config_text",
+                "sections",
+                "ports",
+                "topology",
+                "moving_rate",
+            },
             *{"schedules", "result", "progress", "journal", "pacer", "adaptive_period"},
             *{"divergence", "processes", "vitals", "series", "belongings", "random_state"},
         },
@@ -58,7 +66,16 @@ FLOORS = (
         "loops",
         {
             *{"elastic", "elastic_options", "in_place", "one_way", "slices"},
-            *{"edges", "aggregator", "session", "loop", "local", "simulator", "planner"},
+            *{
+                "edges",
+                "aggregator",
+                "session",
+                "loop",
+                "torch_optimizers",
+                "local",
+                "simulator",
+                "planner",
+            },
         },
     ),
     ("figures", {"figures", "peers"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,6 +72,34 @@ def test_an_address_that_does_not_answer_is_named() -> None:
     assert "ray status" in message
 
 
+def test_a_dashboards_url_is_no_address_to_train_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = refused("address=http://head:8265")
+    assert "address = 'http://head:8265': it is the URL of a dashboard" in message
+    assert "head:6379" in message
+    assert "ray-easgd submit" in message
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
+    assert "RAY_ADDRESS = 'http://head:8265'" in refused()
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert "unset RAY_ADDRESS" in refused()
+
+
+@pytest.mark.parametrize(
+    ("words", "has_gpus", "said"),
+    [
+        (["fleet.gpus_per_worker=1"], False, r"no node .* has a GPU.*gpus_per_worker=0"),
+        (["fleet.gpus_per_worker=0"], False, r"0 workers of 1 CPU\. Lower fleet.cpus_per_worker"),
+        (["fleet.gpus_per_worker=2"], True, r"0 workers of 1 CPU and 2 GPU\. Lower"),
+    ],
+)
+def test_a_fleet_without_room_is_told_what_would_help(
+    words: list[str], has_gpus: bool, said: str
+) -> None:
+    from actors.cluster import no_room
+
+    error = no_room(Config.load(None, ["fleet.workers=2", *words]), 0, has_gpus=has_gpus)
+    assert re.search(said, str(error))
+
+
 @pytest.mark.cluster
 @pytest.mark.parametrize(
     ("words", "said"),
@@ -102,7 +131,10 @@ def test_the_machine_is_not_asked_for_more_workers_than_sense() -> None:
 def test_methods_are_listed() -> None:
     listed = json.loads(run("methods", "--json").stdout)["methods"]
     assert {"easgd", "eamsgd", "downpour", "sgd", "msgd"} <= {m["name"] for m in listed}
-    assert "easgd" in run("methods").stdout
+    told = {line.split()[0]: line for line in run("methods").stdout.splitlines()}
+    assert "conserves" in told["name"]
+    assert re.search(r"nobody +sum +True", told["easgd"])
+    assert re.search(r"nobody +pushes +True", told["downpour"])
 
 
 def test_keys_are_listed_with_their_meaning() -> None:

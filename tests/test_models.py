@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -234,3 +235,21 @@ def test_small_cnn_learns_fashion_mnist_in_one_epoch() -> None:
         inputs, targets = sets.test.batch(np.arange(10_000))
         right, total = count_correct(model(inputs), targets)
     assert right / total > 0.85
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mine", r"a function too, as mine:build"),
+        ("mine.py", r"a function too, as mine:build"),
+        ("mine.py:build", r"without \.py\. Write mine:build"),
+        ("./mine.py:build", r"without \.py\. Write mine:build"),
+    ],
+)
+def test_a_model_of_ones_own_is_told_how_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    (tmp_path / "mine.py").write_text("def build(spec): ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(BadModel, match=said):
+        build_model(name, images(1, 8, 8), seed=0)

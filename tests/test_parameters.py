@@ -50,7 +50,7 @@ def test_a_lazy_layer_is_refused_with_the_remedy() -> None:
 
 
 def test_a_model_without_anything_to_train_is_refused() -> None:
-    with pytest.raises(BadModel, match="nothing to train"):
+    with pytest.raises(BadModel, match=r"model = 'ReLU': it has no trainable parameter"):
         ParameterVector.bind(nn.ReLU())
 
 

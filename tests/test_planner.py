@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -275,3 +277,54 @@ def test_the_command_answers_for_a_quadratic_without_measuring() -> None:
     assert found["verdict"] == "stable"
     asked = ("margin", "period", "moving_rate", "topology", "bytes_per_sample", "reasons")
     assert all(found[key] is not None for key in asked)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--parameters", "25e6"], r"--parameters = 25000000.0: without --step-ms .*mlp on digits"),
+        (["--step-ms", "2"], r"--step-ms = 2.0: without --parameters"),
+        (["--parameters", "1e30", "--step-ms", "2"], r"--parameters"),
+        (["--curvature", "1e30"], r"--curvature"),
+        (["--curvature", "nan"], r"--curvature.*not a number"),
+    ],
+)
+def test_a_plan_for_no_model_at_all_is_refused(words: list[str], said: str) -> None:
+    result = CliRunner().invoke(main, ["plan", *words])
+    assert result.exit_code == 2, result.output
+    assert re.search(said, result.stderr)
+
+
+@pytest.mark.parametrize("curvature", [1e10, 1e12])
+def test_what_grows_beyond_measure_within_a_cycle_is_unstable(curvature: float) -> None:
+    found = stability(Config.build({"fleet": {"workers": 2}}), curvature)
+    assert found.verdict == "unstable"
+    assert found.margin < 0
+
+
+@pytest.mark.parametrize(
+    ("words", "machines"),
+    [
+        ([], []),
+        (["algorithm.period=64", "fleet.workers=8"], ["--nodes", "2", "--gbit", "1"]),
+        (["topology.levels={4: 2, 16: 4}", "fleet.workers=4"], []),
+        (["algorithm.name=easgd", "algorithm.moving_rate=0.9"], []),
+        (["algorithm.name=downpour"], []),
+    ],
+)
+def test_what_is_recommended_may_be_added_to_the_command(
+    words: list[str], machines: list[str]
+) -> None:
+    words = ["simulator.problem=quadratic", "optimizer.lr=0.1", *words]
+    done = CliRunner().invoke(main, ["plan", *words, *machines, "--json"])
+    first = json.loads(done.stdout.splitlines()[-1])
+    done = CliRunner().invoke(main, ["plan", *words, *first["words"], *machines, "--json"])
+    second = json.loads(done.stdout.splitlines()[-1])
+    same = ("period", "moving_rate", "topology", "recommended_verdict")
+    assert [second[key] for key in same] == [first[key] for key in same]
+    assert second["verdict"] == first["recommended_verdict"]
+
+
+def test_all_that_a_plan_prints_is_documented() -> None:
+    table = (Path(__file__).parents[1] / "docs" / "planning.md").read_text("utf-8")
+    assert all(f"`{key}`" in table for key in plan(Config(), KNOWN) if key != "reasons")

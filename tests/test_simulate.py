@@ -318,3 +318,19 @@ def test_the_command_says_what_is_wrong_and_ends_with_two() -> None:
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("bad input: stop.accuracy = 0.9")
+
+
+def test_a_goal_that_is_far_away_is_told_of_all_the_same() -> None:
+    def stop_it(share: float, line: str) -> None:
+        raise KeyboardInterrupt
+
+    config = {"simulator": {"problem": "quadratic"}, "stop": {"seconds": 1e9}}
+    with pytest.raises(KeyboardInterrupt):
+        ray_easgd.simulate(config, on_progress=stop_it)
+
+
+def test_a_tree_of_more_workers_than_can_be_simulated_is_refused() -> None:
+    levels = [{"fan_out": 1000, "period": 1}, {"fan_out": 1000, "period": 1}]
+    config = {"simulator": {"problem": "quadratic"}, "topology": {"levels": levels}}
+    with pytest.raises(BadConfig, match=r"1000000 workers.*fan-outs"):
+        ray_easgd.simulate(config)

@@ -9,7 +9,7 @@ from typing import Any
 from ray_easgd import environment
 from ray_easgd.data.digits import open_digits
 from ray_easgd.data.folder import open_folder
-from ray_easgd.data.named import name_of, suggest
+from ray_easgd.data.named import name_of, suggest, suggest_function
 from ray_easgd.data.remote import fetched
 from ray_easgd.data.rows import Sources
 from ray_easgd.data.sets import DataSets
@@ -68,7 +68,8 @@ def _folder(name: str) -> Path:
             return folder
     where = f"in {root}" if root else "because RAY_EASGD_DATA is not set"
     known = _known_names(root)
-    remedy = f"{suggest(name, known)}Known: {', '.join(known)}, a folder's path, module:function."
+    near = suggest(name, known) + suggest_function(name, "load")
+    remedy = f"{near}Known: {', '.join(known)}, a folder's path, module:function."
     raise BadData("data", name, f"there is no such data set {where}, nor such a folder", remedy)
 
 

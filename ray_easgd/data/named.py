@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from ray_easgd.errors import BadInput
@@ -17,6 +19,17 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {near[0]}? " if near else ""
 
 
+def suggest_function(name: str, function: str) -> str:
+    """A sentence where ``name`` is that of a module, or of its file; else an empty string."""
+    module = name.removesuffix(".py")
+    is_there = module.isidentifier() and importlib.util.find_spec(module) is not None
+    return (
+        f"For a module of your own name a function too, as {module}:{function}. "
+        if is_there
+        else ""
+    )
+
+
 def name_of(function: Callable[..., Any]) -> str:
     """A function as ``module:function``, for messages."""
     return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
@@ -25,6 +38,10 @@ def name_of(function: Callable[..., Any]) -> str:
 def load_function(name: str, field: str, error: type[BadInput]) -> Callable[..., Any]:
     """Import ``module:function``; ``error`` where that cannot be, or its module raises."""
     module_name, _, attribute = name.partition(":")
+    if module_name.endswith(".py"):
+        dotted = ".".join(part for part in Path(module_name).with_suffix("").parts if part != "/")
+        problem = "a module is named without .py"
+        raise error(field, name, problem, f"Write {dotted}:{attribute}.")
     if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
         raise error(field, name, "this is not of the form module:function", "Write my_code:load.")
     with blaming(error, field, name, f"importing {module_name} raised", "Mend that module."):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ray_easgd.data import DataSpec
-from ray_easgd.data.named import load_function, name_of, suggest
+from ray_easgd.data.named import load_function, name_of, suggest, suggest_function
 from ray_easgd.errors import BadModel
 from ray_easgd.models.gpt import small_gpt
 from ray_easgd.models.small import mlp, small_cnn
@@ -66,7 +66,8 @@ def _check_torchvision_has(name: str) -> None:
     known = [*MODELS, *torchvision_names()]
     if name not in known:
         ours = ", ".join(MODELS)
-        remedy = f"{suggest(name, known)}Known: {ours}, torchvision's (resnet18), module:function."
+        near = suggest(name, known) + suggest_function(name, "build")
+        remedy = f"{near}Known: {ours}, torchvision's (resnet18), module:function."
         raise BadModel("model", name, "there is no such model", remedy)
 
 

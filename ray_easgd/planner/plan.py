@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from ray_easgd.errors import BadConfig
 from ray_easgd.loop import local_step_name, resolve
 from ray_easgd.moving_rate import moving_rate
@@ -31,6 +33,7 @@ _STATE_VECTORS = {"sgd": 0, "nesterov": 1, "SGD": 1, "Adam": 2, "AdamW": 2}
 
 def plan(config: Config, setting: Setting) -> dict[str, Any]:
     """The JSON object of ``ray-easgd plan``: the verdict is on the configuration as it is."""
+    asked = config
     config = _with_workers(config, setting.workers)
     own = _judged(config, setting)
     period, why_period = _period(setting)
@@ -39,7 +42,7 @@ def plan(config: Config, setting: Setting) -> dict[str, Any]:
         setting_below = replace(setting, nodes=1)  # below an aggregator exchanges are in memory
         period, why_period = _period(setting_below)
         levels = _levels(setting, period)
-    better, rate, why_rate = _rate(config, setting, period, levels)
+    candidate, better, rate, why_rate = _rate(config, setting, period, levels)
     used = _period_of(config)
     per_sample_s = (setting.step_s + setting.exchange_s / used) / (
         config.batch_size * setting.workers
@@ -58,6 +61,7 @@ def plan(config: Config, setting: Setting) -> dict[str, Any]:
             _why_topology(setting, period, levels),
             *_why_lr(config, setting),
         ],
+        "words": _words(asked, candidate),
         "recommended_verdict": better.verdict,
         "seconds_per_sample": per_sample_s,
         "staleness": own.staleness if math.isfinite(own.staleness) else None,
@@ -123,16 +127,22 @@ def _period(setting: Setting) -> tuple[int, list[str]]:
 
 def _rate(
     config: Config, setting: Setting, period: int, levels: tuple[LevelSection, ...]
-) -> tuple[Stability, float | None, list[str]]:
-    """The hub's own rule, unless the fleet is not stable with it; then half, and so on."""
+) -> tuple[Config, Stability, float | None, list[str]]:
+    """The hub's own rule, unless the fleet is not stable with it; then half, and so on.
+
+    The configuration with it, what is to be said of that, the moving rate, and why.
+    """
     method = algorithm_of(config)
     if not method.exchange.elastic:
         candidate = _recommended(config, period, levels, config.algorithm.beta)
-        return _judged(candidate, setting), None, []
+        return candidate, _judged(candidate, setting), None, []
     whole = config.algorithm.beta or method.beta
     betas = [whole / 2**halvings for halvings in range(_MOST_HALVINGS + 1)]
-    judged = [(_judged(_recommended(config, period, levels, b), setting), b) for b in betas]
-    found, beta = next((pair for pair in judged if pair[0].verdict != "unstable"), judged[0])
+    candidates = [_recommended(config, period, levels, beta) for beta in betas]
+    judged = [
+        (_judged(one, setting), one, beta) for one, beta in zip(candidates, betas, strict=True)
+    ]
+    found, candidate, beta = next((j for j in judged if j[0].verdict != "unstable"), judged[0])
     rate = moving_rate(beta, levels[0].fan_out if levels else setting.workers)
     if found.verdict == "unstable":  # a weaker tie would be no better: the steps swing themselves
         lr = config.optimizer.lr or method.lr
@@ -141,11 +151,11 @@ def _rate(
             f"({found.reason}); lower optimizer.lr to {lr / 2:.2g} or less, or trust the loss to "
             "get flatter where it is too steep, as networks' losses mostly do"
         )
-        return found, rate, [problem]
+        return candidate, found, rate, [problem]
     why = [f"moving rate {rate:.3g}: beta = {beta:.3g} shared by who meets there ({found.reason})"]
     if beta < whole:
         why.append(f"with more than beta = {beta:.3g} the fleet would not be stable")
-    return found, rate, why
+    return candidate, found, rate, why
 
 
 def _recommended(
@@ -155,6 +165,23 @@ def _recommended(
     update = {"period": None if levels else period, "beta": beta, "moving_rate": None}
     algorithm = config.algorithm.model_copy(update=update)
     return config.model_copy(update={"topology": topology, "algorithm": algorithm})
+
+
+def _words(asked: Config, recommended: Config) -> list[str]:
+    """What to add to the words of ``asked`` for what is recommended."""
+    levels, wanted = recommended.topology.levels, recommended.algorithm
+    words = [] if wanted.period is None else [f"algorithm.period={wanted.period}"]
+    if levels and asked.algorithm.period is not None:
+        words.append("algorithm.period=null")  # levels have periods of their own
+    if levels != asked.topology.levels:
+        shown = [level.model_dump(exclude_defaults=True) for level in levels]
+        flow = yaml.safe_dump(shown, default_flow_style=True, sort_keys=False, width=math.inf)
+        words.append(f"topology.levels={flow.strip()}")
+    if wanted.beta != (asked.algorithm.beta or algorithm_of(asked).beta):
+        words.append(f"algorithm.beta={wanted.beta:g}")
+    if asked.algorithm.moving_rate is not None and algorithm_of(asked).exchange.elastic:
+        words.append("algorithm.moving_rate=null")  # the hub's own rule, by beta
+    return words
 
 
 def _why_topology(setting: Setting, period: int, levels: tuple[LevelSection, ...]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ray_easgd.errors import BadInput
+
 if TYPE_CHECKING:
     from ray_easgd.config import Config
     from ray_easgd.protocol import WireFormat
@@ -59,7 +61,11 @@ def setting_of(
     parameters: float | None = None,
     curvature: float | None = None,
 ) -> Setting:
-    """Of a configuration on such machines: what is given, and for the rest a probe, of seconds."""
+    """Of a configuration on such machines: what is given, and for the rest a probe, of seconds.
+
+    BadInput for sizes of one model and step times of another.
+    """
+    _refuse_half(config, step_ms, parameters)
     size, step_s, memcpy_s = parameters, step_ms and step_ms / 1e3, None
     if config.simulator.problem == "quadratic":
         size, step_s = size or config.simulator.size, step_s or config.simulator.step_s
@@ -81,4 +87,17 @@ def setting_of(
         nodes=nodes,
         gbit=gbit,
         format=config.exchange.format,
+    )
+
+
+def _refuse_half(config: Config, step_ms: float | None, parameters: float | None) -> None:
+    if config.simulator.problem == "quadratic" or (step_ms is None) == (parameters is None):
+        return
+    given = {"--step-ms": step_ms, "--parameters": parameters}
+    field, missing = sorted(given, key=lambda name: given[name] is None)
+    raise BadInput(
+        field,
+        given[field],
+        f"without {missing} that would be measured of {config.model} on {config.data}",
+        f"Give {missing} too, or neither.",
     )

@@ -27,6 +27,7 @@ Verdict = Literal["stable", "unstable", "unknown"]
 _SHARES = (1.0 / 32.0, 1.0 / 8.0, 1.0 / 2.0, 1.0)  # of the largest curvature
 _MOST_STEPS = 8_000
 _CYCLES = (24, 120)  # at least and at most: a window of a quarter sees an oscillation
+_FEWEST_CYCLES = 4  # to compare quarters of; with fewer everything has grown beyond measure
 _SURE = 2e-4  # of growth in a cycle; less may be an oscillation seen at another phase
 _LINEAR = {"sgd", "nesterov", "SGD"}
 
@@ -68,7 +69,7 @@ def stability(config: Config, curvature: float) -> Stability:
         logs, num_steps, staleness = _wind(config, curvatures)
     except (BadConfig, Diverged) as error:
         return Stability(verdict="unstable", reason=str(error), growth=math.inf)
-    slopes = _slopes(logs)
+    slopes = _slopes(logs) if len(logs) >= _FEWEST_CYCLES else logs[-1] / len(logs)
     worst = int(np.argmax(slopes))
     growth, eta_h = float(np.exp(min(slopes[worst], 700.0))), eta * curvatures[worst]
     slow = np.array([eta * h * num_steps for h in curvatures[1:]])
@@ -118,7 +119,8 @@ def _sizes(simulation: Simulation) -> np.ndarray:
     vectors = [worker.x for worker in simulation.workers]
     vectors += [hub.vector for level in simulation.hubs for hub in level if hub.vector is not None]
     rows = torch.stack([v.detach() for v in vectors]).double().numpy()
-    sizes: np.ndarray = np.linalg.norm(rows, axis=0)
+    with np.errstate(over="ignore"):  # inf is beyond measure too
+        sizes: np.ndarray = np.linalg.norm(rows, axis=0)
     sizes[0] = np.linalg.norm(rows[:, 0] - simulation.center[0].item())
     return sizes
 

@@ -17,6 +17,7 @@ from ray_easgd.errors import BadConfig, Diverged
 from ray_easgd.loop import make_local_step, resolve
 from ray_easgd.planner.plan import check
 from ray_easgd.recipe import algorithm_of, refuse_what_differs_on_the_wire
+from ray_easgd.sections import MOST_WORKERS
 from ray_easgd.simulator.fleet import Simulation
 from ray_easgd.simulator.parts import Level, Pace
 from ray_easgd.simulator.problems import DoubleWell, GammaQuadratic, Problem, Quadratic
@@ -28,6 +29,7 @@ from ray_easgd.trace import Pushed, TraceFile, fingerprint
 _DEFAULT_EXCHANGES = 1000
 _DEFAULT_WORKERS = 4
 _LOOKS = 50
+_LOOK_AFTER_STEPS = 10_000  # at the latest, so that also a goal that is far away is told of
 
 OnProgress = Callable[[float, str], None]
 """Told now and then: the share of the run that is done, and a line about it."""
@@ -158,14 +160,14 @@ class _Goal:
         return self.share(simulation) >= 1.0
 
     def run_on(self, simulation: Simulation) -> None:
-        """A fiftieth of the way."""
+        """A fiftieth of the way, or what takes a second or so."""
 
         def part(whole: float, done: float) -> float:
             return min(whole - done, max(1.0, whole / _LOOKS))
 
         simulation.run(
             exchanges=part(self.exchanges, simulation.num_exchanges),
-            steps=part(self.steps, simulation.num_steps),
+            steps=min(part(self.steps, simulation.num_steps), _LOOK_AFTER_STEPS),
             seconds=min(self.seconds - simulation.clock.now_s, self.seconds / _LOOKS),
         )
 
@@ -223,6 +225,13 @@ def _num_workers(config: Config, algorithm: Algorithm) -> int:
     bounds = config.fleet.bounds
     if not config.topology.levels:
         return 1 if algorithm.sequential else bounds[0] if bounds else _DEFAULT_WORKERS
+    if leaves > MOST_WORKERS:
+        raise BadConfig(
+            "topology.levels",
+            f"{leaves} workers",
+            f"the simulator holds {MOST_WORKERS} at most",
+            "Make the fan-outs' product smaller.",
+        )
     if bounds is not None and not bounds[0] <= leaves <= bounds[1]:
         raise BadConfig(
             "fleet.workers",
