@@ -16,6 +16,7 @@ from ray_easgd.config import Config
 from ray_easgd.errors import Superseded, WorkerFailed
 from ray_easgd.protocol import Version
 from ray_easgd.run_folder import RunFolder
+from ray_easgd.storage import LocalPlace
 from tests.test_resumption import LAYOUT, a_hub
 
 
@@ -167,3 +168,46 @@ def test_whoever_took_the_seat_meanwhile_is_told_of_also_in_the_background(desk:
     desk.keeper._writing.set_exception(Superseded("r"))
     with pytest.raises(Superseded):
         desk.keeper.look([])
+
+
+def test_a_test_counts_for_the_next_checkpoint_where_one_could_not_be_written(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> str:
+        raise OSError("full")
+
+    desk.tested = an_evaluation(0.9)
+    with monkeypatch.context() as patch:
+        patch.setattr("actors.keeper.write_checkpoint", full)
+        with pytest.raises(OSError, match="full"):
+            desk.write()
+    assert desk.accuracy_of(desk.write()) == 0.9
+
+
+def test_what_cannot_be_deleted_now_goes_another_time(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody reads it, on a file system that keeps it then."""
+
+    def is_read(_: LocalPlace) -> None:
+        raise OSError("busy")
+
+    paths = [Path(desk.write()) for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalPlace, "delete_all", is_read)
+        keep_newest(desk.folder, 1)
+    assert paths[0].exists()
+    assert not (paths[0] / "manifest.json").exists(), "it is none any more"
+    keep_newest(desk.folder, 1)
+    assert not paths[0].exists()
+
+
+def test_a_checkpoint_is_one_though_older_ones_cannot_be_deleted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError("no answer")
+
+    monkeypatch.setattr("actors.keeper.keep_newest", fails)
+    assert latest_checkpoint(desk.folder) is None
+    assert desk.write() == latest_checkpoint(desk.folder)

@@ -30,7 +30,7 @@ GONE = Address(1, 3, "nobody's")
 
 
 class Whereabouts:
-    """Lies about where the memory is; then the truth again."""
+    """Lies about where the memory is, and that a child has seen a later epoch of it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(centers, "gather", self)
@@ -40,7 +40,8 @@ class Whereabouts:
         self.found = gather(*asked)
         assert self.found is not None
         assert self.found.addresses
-        return replace(self.found, addresses=((GONE,),))
+        versions = tuple(Version(7, version.count) for version in self.found.versions)
+        return replace(self.found, addresses=((GONE,),), versions=versions)
 
 
 @pytest.mark.cluster
@@ -66,6 +67,7 @@ def test_who_exchanges_in_memory_that_is_nobodys_joins_the_successor(
         root: Any = ray.get(stage.hubs.centers[0].status.remote())
         assert sorted(root.children.values()) == ["worker-0", "worker-1"]
         assert root.sharing == 2, "they exchange in its memory now"
+        assert root.version.epoch == 8, "above all that anybody has seen"
         flag.touch()
         stage.watch(lambda: ended(calls))
         ray.get(calls)
@@ -107,6 +109,18 @@ def test_memory_that_no_way_leads_to_is_not_there(part: HubSlice) -> None:
     (successor,) = open_slices(part.hub.options, 1)
     with pytest.raises(SharedMemoryUnavailable):
         take_memory(a_legacy([GONE, GONE]), [successor.hub])
+
+
+def test_all_slices_of_a_memory_are_taken_over_or_none(part: HubSlice) -> None:
+    """Else one would go on with what another has to look for elsewhere."""
+    assert part.hub.address is not None
+    one = a_legacy([part.hub.address])
+    both = replace(one, lives=one.lives * 2, addresses=((part.hub.address,), (GONE,)))
+    first, second = open_slices(part.hub.options, 2)
+    with pytest.raises(SharedMemoryUnavailable):
+        take_memory(both, [first.hub, second.hub])
+    assert first.hub.vector is None
+    assert second.hub.vector is None
 
 
 class _Link:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray.exceptions import ActorDiedError
 
 from actors.controller import start_controller
 from actors.hubs import Hubs
@@ -189,6 +190,29 @@ def test_a_process_that_stands_by_and_dies_is_replaced(pool: Pool) -> None:
         end_process(stage.hubs.centers[0])
         stage.watch(partial(stage.was_told, "center_replaced"))
         assert stage.hubs.centers[0] is second, "it was ready"
+    finally:
+        stage.end()
+
+
+def test_who_stands_by_does_so_beside_the_center_and_for_as_long_as_that_is_there(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(pool, Config.build({"algorithm": {"name": "easgd"}}), [])
+    root = stage.hubs.root
+    try:
+        root.stand_by()
+        assert root._standby == {}, "nobody has said yet where the center is"
+        statuses: list[Any] = [ray.get(center.status.remote()) for center in root.handles]
+        while not root._places[0].node:
+            root.saw(statuses)
+        root.stand_by()
+        waiting, end = root._standby[0]
+        monkeypatch.setattr("actors.centers.answers", lambda _: False)  # its node has gone
+        successor = root._successor(0)
+        assert successor is not waiting
+        end_process(successor)
+        with pytest.raises(ActorDiedError):
+            ray.get(end)
     finally:
         stage.end()
 
