@@ -36,6 +36,8 @@ if TYPE_CHECKING:  # Ray imports this module wherever a handle arrives: without 
     from ray_easgd.shared_hub import Place
     from ray_easgd.trace import Record
 
+_MOST_WAITING = 512
+
 
 class Center(Named):
     """The actor that holds the center variable, or one shard of it.
@@ -268,6 +270,11 @@ class Center(Named):
         return header, [reference for _, references in parts for reference in references]
 
 
+def num_waiting(num_edges: int) -> int:
+    """Threads for so many edges to wait in. Ray starts all of them with the process."""
+    return min(_MOST_WAITING, max(16, 2 * num_edges))
+
+
 def groups(num_children: int, fragments: int) -> dict[str, int]:
     """A hub's concurrency groups.
 
@@ -275,7 +282,7 @@ def groups(num_children: int, fragments: int) -> dict[str, int]:
     expected: whose turn it is must not queue behind those who come later. ``asked`` is for what an
     aggregator holds of a hub that is lost, while its own goodbyes to that hub wait in ``control``.
     """
-    waiting = max(16, 2 * num_children) * fragments
+    waiting = num_waiting(num_children * fragments)
     return {"control": 2, "data": 1, "asked": 1, "rounds": waiting, "watch": 1, "pulse": 1}
 
 

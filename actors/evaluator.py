@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
 import torch
+from torch import nn
 
 from actors.asking import Source
 from actors.lifecycle import Named, actor_name, as_actor
@@ -19,7 +21,7 @@ from ray_easgd.config import Config
 from ray_easgd.evaluate import evaluate, renew_buffers
 from ray_easgd.parameters import ParameterVector
 from ray_easgd.protocol import Version
-from ray_easgd.task import Task
+from ray_easgd.task import OpenTask, Task
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
@@ -60,11 +62,18 @@ class Evaluator(Named):
     def __init__(self, task: Task, config: Config) -> None:
         settle_in()
         torch.manual_seed(config.seed)
-        self._task = task.open(config)
-        self._model = self._task.build_model()
-        self._vector = ParameterVector.bind(self._model)
-        self._model.eval()
+        self._given = task, config
         self._sources: dict[Any, Source] = {}  # by the center's process, as each asks it to tell
+
+    @cached_property
+    def _opened(self) -> tuple[OpenTask, nn.Module, ParameterVector]:
+        """By the thread that tests, to which a user's data may belong from then on."""
+        task, config = self._given
+        opened = task.open(config)
+        model = opened.build_model()
+        vector = ParameterVector.bind(model)
+        model.eval()
+        return opened, model, vector
 
     @ray.method
     def evaluate(
@@ -78,9 +87,9 @@ class Evaluator(Named):
         began = time.monotonic()
         self._sources = {c: self._sources.get(c) or Source(c) for c in centers}
         sources = tuple(self._sources.values())
-        self._vector.load_(torch.from_numpy(whole(shards, sources)))
+        task, model, vector = self._opened
+        vector.load_(torch.from_numpy(whole(shards, sources)))
         header = shards[0][0]
-        model, task = self._model, self._task
         renew_buffers(model, task)
         val_loss, val_accuracy = evaluate(model, task, task.data.validation)
         test_loss, test_accuracy = evaluate(model, task, task.data.test)
@@ -101,8 +110,9 @@ class Evaluator(Named):
 
     def _beside_the_vector(self) -> dict[str, np.ndarray]:
         """Recomputed buffers and frozen parameters."""
-        held = {slot.name for slot in self._vector.layout}
-        state = self._model.state_dict()
+        _, model, vector = self._opened
+        held = {slot.name for slot in vector.layout}
+        state = model.state_dict()
         tied = {v.data_ptr() for k, v in state.items() if k in held}
         return {
             k: v.numpy().copy()

@@ -80,6 +80,7 @@ class _Spare:
     handle: ActorProxy[Worker]
     ready: ObjectRef[None]
     end: ObjectRef[None]
+    was_ready: bool = False
 
 
 class Fleet:
@@ -315,11 +316,11 @@ class Fleet:
         spare = self._spares[name]
         if ray.wait([spare.end], timeout=0)[0]:
             del self._spares[name]  # it died, ready or not: another one is started
-            self._spares_lost += 1
-            if self._spares_lost == _MOST_SPARES_LOST:
+            self._spares_lost += not spare.was_ready
+            if self._spares_lost == _MOST_SPARES_LOST and not spare.was_ready:
                 self._events.no_more_spares(name)
             return False
-        is_ready = bool(ray.wait([spare.ready], timeout=0)[0])
-        if is_ready:
+        spare.was_ready = bool(ray.wait([spare.ready], timeout=0)[0])
+        if spare.was_ready:
             self._spares_lost = 0
-        return is_ready
+        return spare.was_ready

@@ -19,7 +19,7 @@ import ray
 from actors.asking import answer_of, in_short
 from ray_easgd.checkpoint import keep_newest, newest_number, write_checkpoint
 from ray_easgd.config import Config
-from ray_easgd.errors import EasgdError, Superseded
+from ray_easgd.errors import EasgdError, HubLost, Superseded
 from ray_easgd.protocol import SnapshotHeader, Version
 from ray_easgd.resumption import Resumption, Sitting, described, found, state_of
 from ray_easgd.run_folder import RunFolder
@@ -70,6 +70,29 @@ class Cut:
 def cut(centers: Sequence[Any]) -> Cut:
     """The center as it is now. Raises HubLost where it is gone."""
     return Cut.of(_ask(centers))
+
+
+def cut_in_haste(
+    hear: Callable[[], bool], centers: Callable[[], Sequence[Any]], tell: Tell
+) -> Cut | None:
+    """Of a run that was interrupted, or failed: the center may be what failed.
+
+    ``hear``: whether it has answered once more; ``centers``: none before anybody has joined.
+    Raises Superseded.
+    """
+    try:
+        if not hear():
+            raise HubLost("the center", "it does not answer")
+        return cut(centers()) if centers() else None
+    except Superseded:
+        raise
+    except EasgdError as error:
+        tell(
+            "checkpoint_failed",
+            f"there is no last checkpoint ({in_short(error)}); the same command goes on from "
+            "the newest that was written",
+        )
+        return None
 
 
 class Keeper:

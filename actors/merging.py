@@ -36,7 +36,10 @@ def merged(config: Any, scaling: Any, run: Any) -> Config:
     """One configuration out of ours and the two that Ray Train's users know, or mappings."""
     values = _own(config).model_dump()
     if scaling is not None:
-        values["fleet"] |= _fleet(_like("scaling_config", scaling, ScalingConfig))
+        fleet = _fleet(_like("scaling_config", scaling, ScalingConfig))
+        if isinstance(scaling, Mapping) and "num_workers" not in scaling:
+            del fleet["workers"]  # a mapping says what it says
+        values["fleet"] |= fleet
     if run is not None:
         like = _like("run_config", run, RunConfig)
         given = {"name": like.name, "storage": like.storage_path}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayError
 
-from actors.asking import SILENCE_S, answer_of, in_short
+from actors.asking import SILENCE_S, answer_of
+from actors.center import num_waiting
 from actors.chronicle import Chronicle
 from actors.cluster import gpus_per_worker, num_spares, num_wanted
 from actors.controller import start_controller
@@ -19,7 +20,7 @@ from actors.fleet import Fleet
 from actors.hub_status import joined
 from actors.hubs import Hubs
 from actors.judge import Judge
-from actors.keeper import Cut, Keeper, cut
+from actors.keeper import Cut, Keeper, cut, cut_in_haste
 from actors.lifecycle import end_process, one_of_a_name
 from actors.metrics import RunMetrics
 from actors.reminder import RESTARTED, ControllerWatch, remind
@@ -131,7 +132,7 @@ class Run:
                 bounded=self.config.stop != StopSection(),
                 num_hubs=self.hubs.num_leaves,
                 room=self.hubs.room,
-                num_waiting=max(16, 2 * self.hubs.most_edges),
+                num_waiting=num_waiting(self.hubs.most_edges),
                 progress=self.resumed.progress if self.resumed else None,
                 folder=self.folder.path,
             )
@@ -154,8 +155,8 @@ class Run:
         self.fleet.reconcile((), self.sight.steps_of)
         self.chronicle.tell("started", f"{self.fleet.wanted} workers, {self.algorithm.name}")
         if self.resumed is not None:
-            message = f"goes on from {self.resumed.path}: {self.resumed.summary}"
-            self.chronicle.tell("resumed", message)
+            before = self.resumed
+            self.chronicle.tell("resumed", f"goes on from {before.path}: {before.summary}")
         if warning := hurried(self.config.topology.levels):
             self.chronicle.tell("warning", warning)
 
@@ -189,7 +190,11 @@ class Run:
         """A last checkpoint's path, None where there is no center. Superseded, FolderLost."""
         self._keeper.check()
         is_sound = self._cut is not None
-        self._cut = self._cut or self._cut_in_haste()
+        self._cut = self._cut or cut_in_haste(
+            self._hear_in_haste,
+            lambda: self.hubs.centers if self.has_center else (),
+            self.chronicle.tell,
+        )
         if self._cut is None:
             return None
         try:
@@ -199,27 +204,17 @@ class Run:
         self._end_records()
         return path
 
-    def _cut_in_haste(self) -> Cut | None:
-        """Of a run that was interrupted, or failed: the center may be what failed."""
-        until = time.monotonic() + _GRACE_S
-        while not self.hubs.root.are_there and time.monotonic() < until:
-            with suppress(EasgdError):  # there is one already
-                self._settle_ended()
-        try:
-            if not self.hubs.root.are_there:
-                raise HubLost("the center", "no successor came in time")
-            with suppress(HubLost):  # then by what was seen before
-                self._look()
-            return cut(self.hubs.centers) if self.has_center else None
-        except Superseded:
-            raise
-        except EasgdError as error:
-            self.chronicle.tell(
-                "checkpoint_failed",
-                f"there is no last checkpoint ({in_short(error)}); the same command goes on from "
-                "the newest that was written",
-            )
-            return None
+    def _hear_in_haste(self) -> bool:
+        """Whether center and controller have answered once more; who is stopped has its time."""
+        self._has_answered, until = False, time.monotonic() + SILENCE_S + _GRACE_S
+        while not self._has_answered and time.monotonic() < until:
+            try:
+                self._hear(until)
+            except (HubLost, Superseded):
+                raise
+            except EasgdError:
+                continue  # of a worker, or its loss: there is one already
+        return self._has_answered
 
     def _end_records(self) -> None:
         """Trace and ledger, where they are kept and nobody moves the center any more."""
@@ -310,11 +305,15 @@ class Run:
             self._look(wait=False)
         for seat, _ in self.fleet.at_work:
             self.seating.left_behind(seat, _GRACE_S)
-        for _ in range(2):  # what is under way, which nobody would tell again, and what is now
+        self._hear()
+
+    def _hear(self, until: float = math.inf) -> None:
+        """Take in what is under way, which nobody would tell again, and how things are now."""
+        for _ in range(2):
             self._has_answered = False
             self._look(wait=False)
-            while not self._has_answered:  # or a successor does, with what workers hold
-                self._settle_ended()
+            while not self._has_answered and time.monotonic() < until:
+                self._settle_ended()  # a successor is on its way, with what workers hold
                 self._look(wait=False)
 
     def _look(self, *, wait: bool = True) -> None:

@@ -21,7 +21,7 @@ from actors.run import Run
 from actors.worker import Program
 from ray_easgd.checkpoint import best_checkpoint, keep_best
 from ray_easgd.config import Config
-from ray_easgd.differing import differing, refuse_others, told
+from ray_easgd.differing import Differences, differing, refuse_others, told
 from ray_easgd.display import Display, make_display
 from ray_easgd.errors import (
     BadConfig,
@@ -139,6 +139,7 @@ class ElasticTrainer:
                 "a trace begins with the run, and this one is resumed",
                 "Leave --trace away, or choose another run.name.",
             )
+        others = {} if resumed is None or news else _changes(folder, config, self.config)
         with _trace(trace, config, self.program) as kept:
             run = Run(
                 self.program,
@@ -151,10 +152,8 @@ class ElasticTrainer:
                 trace=kept,
                 resumed=resumed,
             )
-            if resumed is not None and not news:
-                before = Config.from_yaml(folder.read_config() or config.to_yaml())
-                if others := differing(before, config, self.config):
-                    run.chronicle.tell("changed", told(others))
+            if others:
+                run.chronicle.tell("changed", told(others))
             folder.write_config(config.to_yaml())
             if news:
                 run.chronicle.tell("rolled_back", news)
@@ -192,7 +191,7 @@ class ElasticTrainer:
         opened = task.open(config)
         model = opened.build_model()
         make_local_step(model.parameters(), config)
-        rehearse(opened, model)
+        rehearse(opened, model, batch_size=config.batch_size)
         if stop.samples is None and stop.seconds is None and stop.accuracy is None:
             samples = max(_DEFAULT_EPOCHS * len(opened.data.train), _DEFAULT_FEWEST_SAMPLES)
             return updated(config, "stop", samples=samples)
@@ -234,6 +233,15 @@ def rolled_back(
     told = f"{error} The run goes back to {place}, and on with optimizer.lr={lr:g}."
     config = updated(config, "run", rollbacks=config.run.rollbacks - 1)
     return updated(config, "optimizer", lr=lr), told
+
+
+def _changes(folder: RunFolder, config: Config, given: Config) -> Differences:
+    """What a run that goes on has otherwise than before, where its folder says how that was."""
+    try:
+        before = Config.from_yaml(folder.read_config() or config.to_yaml())
+    except (BadConfig, OSError):  # it was edited, or is an older release's
+        return {}
+    return differing(before, config, given)
 
 
 def _doubt(config: Config, num_workers: int, *, force: bool) -> str:

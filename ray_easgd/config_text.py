@@ -18,8 +18,10 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for written, _ in node.value:
+            if written.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(written, deep=True)
-            if isinstance(key, Hashable) and written.tag != "tag:yaml.org,2002:merge":
+            if isinstance(key, Hashable):
                 if key in seen:
                     problem = f"the key {key!r} is there twice"
                     raise yaml.constructor.ConstructorError(None, None, problem, written.start_mark)

@@ -12,6 +12,7 @@ _OF_NO_EFFECT = (
     "exchange.transport", "exchange.ledger",
 )  # fmt: skip
 _OF_EFFECT = "fleet.max_staleness"  # of the fleet's keys: it may be another each sitting
+_DECAY = "optimizer.weight_decay"
 _OF_A_TREE = {"topology.levels", "algorithm.period"}
 
 Differences = dict[str, tuple[Any, Any]]
@@ -25,6 +26,8 @@ def differing(before: Config, now: Config, given: Config) -> Differences:
     """
     had, set_by_hand = _values(before), _values(given)
     every = {k: (had[k], value) for k, value in _values(now).items() if had[k] != value}
+    if every.get(_DECAY) == (0.0, None):  # how older runs wrote that nothing was asked for
+        del every[_DECAY]
     if not given.topology.levels and (before.topology.levels or now.topology.levels):
         every = {k: pair for k, pair in every.items() if k not in _OF_A_TREE}
     own = {k: pair for k, pair in every.items() if set_by_hand[k] == pair[1]}

@@ -71,6 +71,8 @@ def _arguments(name: str, section: OptimizerSection, lr: float) -> dict[str, Any
     own = {"lr": lr, "weight_decay": section.weight_decay, "momentum": section.momentum}
     given = {k: v for k, v in own.items() if v is not None}
     known = list(inspect.signature(torch_optimizer(name)).parameters)[1:]  # without `params`
+    if not section.weight_decay and "weight_decay" not in known:
+        given.pop("weight_decay", None)  # none of what it has not
     for key, value in (given | section.options).items():
         if key not in known:
             path = f"options.{key}" if key in section.options else key

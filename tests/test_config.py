@@ -9,6 +9,7 @@ import pytest
 
 from ray_easgd.algorithms import METHODS
 from ray_easgd.config import Config, describe_keys, known_keys, split
+from ray_easgd.config_text import parse
 from ray_easgd.errors import BadConfig
 from ray_easgd.loop import local_step_name, make_local_step, resolve
 from ray_easgd.schedules import Decay
@@ -109,6 +110,11 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path: Path, text: str, said: s
     (tmp_path / "twice.yaml").write_text(text)
     with pytest.raises(BadConfig, match=said):
         Config.load(str(tmp_path / "twice.yaml"))
+
+
+def test_a_mapping_may_be_merged_into_another() -> None:
+    merged = parse("base: &b {workers: 2, spares: 1}\nfleet: {<<: *b, spares: 0}\n")
+    assert merged["fleet"] == {"workers": 2, "spares": 0}
 
 
 def test_dotted_keys_are_groups_wherever_they_are_written(tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ def test_what_the_user_sets_no_more_is_named_too() -> None:
     assert differences(FIRST | {"optimizer": {"lr": 0.5}}, FIRST) == ["optimizer.lr"]
 
 
+def test_how_older_runs_wrote_that_no_decay_was_asked_for_is_no_other() -> None:
+    before = as_run(FIRST | {"optimizer": {"weight_decay": 0.0}})
+    assert differing(before, as_run(FIRST), Config.build(FIRST)) == {}
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -98,7 +98,7 @@ def test_the_regression_of_your_own_is_a_task() -> None:
     names: dict[str, Any] = {"torch": torch, "nn": torch.nn, "Task": Task}
     exec(block, names)
     opened = names["task"].open(Config())
-    rehearse(opened, opened.build_model())
+    rehearse(opened, opened.build_model(), batch_size=64)
     inputs, targets = opened.data.train.batch(np.arange(64))
     assert opened.loss(opened.build_model()(inputs), targets).item() > 1.0
     assert opened.correct(targets, targets) == (0, 64)

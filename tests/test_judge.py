@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
+import torch
 from ray.exceptions import ActorDiedError, ObjectLostError
+from torch.utils.data import Dataset
 
 from actors.evaluator import Evaluation
 from actors.judge import Judge
@@ -57,6 +61,36 @@ def test_a_center_that_is_lost_while_it_is_fetched_costs_that_test_alone(
 def test_a_test_that_fails_by_itself_is_the_last(judge: Judge, told: list[str]) -> None:
     came_to(judge, ArithmeticError("not in evaluation"))
     assert told == ["evaluator_failed"]
+
+
+class Bound(Dataset[Any]):
+    """Samples that only the thread that opened them may read."""
+
+    def __init__(self) -> None:
+        self.file = sqlite3.connect(":memory:")
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, k: int) -> Any:
+        (label,) = self.file.execute("select ? % 2", (k,)).fetchone()
+        return torch.full((3,), float(k)), label
+
+
+def test_data_that_belongs_to_a_thread_is_read_by_the_one_that_opened_it(told: list[str]) -> None:
+    def tell(kind: str, message: str, **_: Any) -> None:
+        told.append(message)
+
+    task = Task(data=lambda: (Bound(), Bound()), model=lambda spec: torch.nn.Linear(3, 2))
+    tests = list[Evaluation]()
+    judge = Judge("j", task, Config(), tuple, on_evaluation=tests.append, tell=tell)
+    header = SnapshotHeader(version=Version(1, 7), moving_rate=0.5)
+    try:
+        judge.last((header, [ray.put(np.zeros(8, np.float32))]))
+    finally:
+        judge.end()
+    assert told == []
+    assert len(tests) == 1
 
 
 def test_a_stopped_evaluator_is_replaced_and_the_last_test_made(

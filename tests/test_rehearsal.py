@@ -65,7 +65,7 @@ def mse(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def try_out(**parts: Any) -> None:
     task = Task(**({"model": good, "data": points} | parts)).open(Config())
-    rehearse(task, task.build_model())
+    rehearse(task, task.build_model(), batch_size=8)
 
 
 def test_what_goes_together_passes_and_leaves_no_trace() -> None:
@@ -78,7 +78,7 @@ def test_what_goes_together_passes_and_leaves_no_trace() -> None:
         random.getstate(),
         np.random.get_state(legacy=False)["state"]["key"].copy(),
     )
-    rehearse(task, model)
+    rehearse(task, model, batch_size=8)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), generators[0])
     assert random.getstate() == generators[1]
@@ -130,6 +130,40 @@ def test_the_traceback_stays_with_the_error() -> None:
 
 def test_a_loss_of_ones_own_may_take_what_cross_entropy_does_not() -> None:
     try_out(data=of_classes(Tensor.float), model=lambda spec: nn.Linear(4, 1), loss=mse)
+
+
+def tagged() -> tuple[Pair, Pair]:
+    """Tokens up to 999, each with one of 17 tags."""
+    tokens = torch.arange(600).reshape(40, 15) + 400
+    return (tokens, tokens % 17), (tokens[:9], tokens[:9] % 17)
+
+
+def tag(spec: DataSpec) -> nn.Module:
+    return nn.Sequential(nn.Embedding(1000, 17))
+
+
+def hardest(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Of a whole batch."""
+    each = nn.functional.cross_entropy(outputs, targets, reduction="none")
+    return each.topk(6).values.mean()
+
+
+def weighted_on_a_gpu(outputs: Tensor, targets: Tensor) -> Tensor:
+    raise AssertionError("Found no NVIDIA driver on your system")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"data": tagged, "model": tag},
+        {"data": of_classes(lambda c: nn.functional.one_hot(c, 3).float())},
+        {"loss": hardest},
+        {"loss": weighted_on_a_gpu},
+    ],
+    ids=["tags", "soft labels", "a whole batch", "a GPU's"],
+)
+def test_what_trains_is_let_pass(parts: dict[str, Any]) -> None:
+    try_out(**parts)
 
 
 def test_a_module_with_a_mistake_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ import pytest
 import ray
 
 from actors.asking import Pulse
+from ray_easgd.checkpoint import read_checkpoint
+from ray_easgd.run_folder import RunFolder
 from tests.stopping import stop
 from tests.test_succession import all_was_seen, events, fit, told, under_way
 
@@ -24,7 +26,7 @@ LEVELS = [{"fan_out": 2, "period": 4}, {"fan_out": 1, "period": 2}]
 @pytest.fixture
 def stopping(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Callable[[], None]]]:
     """Stops an actor of that name; it is let go in the end, if it is still there."""
-    for module in ("centers", "reminder"):
+    for module in ("centers", "reminder", "run"):
         monkeypatch.setattr(f"actors.{module}.SILENCE_S", 3.0)
     pids: list[int] = []
 
@@ -87,6 +89,21 @@ def test_a_controller_that_is_stopped_is_started_again(
     assert len(events(result, "controller_silent")) == 1
     assert len(events(result, "controller_restarted")) == 1
     assert events(result, "worker_lost") == []
+
+
+def test_a_run_that_is_interrupted_while_its_center_is_stopped_keeps_what_its_workers_hold(
+    storage: dict[str, Any], stopping: Callable[[str], Callable[[], None]]
+) -> None:
+    def stop_and_interrupt() -> None:
+        stopping("r:center")()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(storage, (under_way, stop_and_interrupt), exchange={"transport": "object_store"})
+    record = RunFolder.open(f"{storage['storage']}/r").read_result()
+    assert record is not None
+    assert record["status"] == "interrupted"
+    assert read_checkpoint(record["checkpoint"]).manifest["steps"] > 0
 
 
 @ray.remote(num_cpus=0, max_retries=0)

@@ -65,3 +65,10 @@ def test_mappings_stand_for_ray_trains_objects(scaling: Any, run: Any) -> None:
     config = ElasticTrainer(loop, scaling_config=scaling, run_config=run).config
     assert config.fleet == Config.build({"fleet.workers": "2..3", "fleet.gpus_per_worker": 0}).fleet
     assert (config.run.name, config.run.storage) == ("x", "/y")
+
+
+def test_a_mapping_sets_what_it_says_and_no_more() -> None:
+    config = {"fleet": {"workers": 8}}
+    trainer = ElasticTrainer(loop, config=config, scaling_config={"use_gpu": False})
+    assert trainer.config.fleet.workers == 8
+    assert trainer.config.fleet.gpus_per_worker == 0

@@ -102,11 +102,19 @@ def test_spares_that_end_before_they_are_ready_are_given_up() -> None:
         config=Config(), program=program, num_gpus=0, wanted=0, make_seat=seat, events=events
     )
     ended, alive = ray.put(None), wait_for_ever.remote()
-    for ready in (alive, alive, ended, alive, alive, alive, alive):
-        spare = _Spare(cast("Any", None), ready, alive if ready is ended else ended)
-        fleet._spares["spare"] = spare
-        assert fleet._is_ready("spare") == (ready is ended)
-    assert told == ["spare"], "once, after three in a row"
+
+    def lose_one(*, was_ready: bool = False) -> None:
+        fleet._spares["spare"] = _Spare(cast("Any", None), alive, ended, was_ready)
+        assert not fleet._is_ready("spare")
+
+    for was_ready in (False, False, True, True, True):
+        lose_one(was_ready=was_ready)
+    assert told == [], "a node with ready ones went"
+    fleet._spares["spare"] = _Spare(cast("Any", None), ended, alive)
+    assert fleet._is_ready("spare")
+    for count in range(5):
+        assert told == (["spare"] if count >= 3 else []), "three in a row, and once"
+        lose_one()
     ray.cancel(alive, force=True)
 
 
