@@ -45,7 +45,7 @@ class DivergenceGuard:
     @property
     def limit(self) -> float:
         """The loss above which training has gone astray; infinite while that is not known."""
-        if len(self._first) < FIRST or self.best <= 0:
+        if len(self._first) < FIRST or min(self.best, *self._first) <= 0:
             return math.inf
         return max(_OVER_START * self.start, _OVER_BEST * self.best)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ray_easgd.divergence import FIRST, PATIENCE, DivergenceGuard
@@ -37,6 +37,7 @@ def test_who_began_with_nothing_may_come_back_to_where_it_was() -> None:
 
 
 @given(st.lists(st.floats(-1e3, 0.0), min_size=FIRST, max_size=FIRST), st.floats(1, 1e6))
+@example([0.0, 0.0, 0.0, -1.0, -1.0], 1.0)  # of equal ones in a row the first alone counts
 def test_a_loss_without_a_scale_is_not_judged(start: list[float], later: float) -> None:
     assert not fed(*start, *[later] * 3 * PATIENCE).diverged
 
