@@ -81,8 +81,11 @@ def cut_in_haste(
     Raises Superseded.
     """
     try:
+        was_there = bool(centers())
         if not hear():
             raise HubLost("the center", "it does not answer")
+        if was_there and not centers():
+            raise HubLost("the center", "nobody had anything of it any more")
         return cut(centers()) if centers() else None
     except Superseded:
         raise
