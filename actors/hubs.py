@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -78,6 +77,7 @@ class Hubs:
     kept: Kept = lambda: None
     given: tuple[Any, ...] = ()
     _places: dict[str, _Place] = field(default_factory=dict)
+    _recorded: dict[str, ObjectRef[list[Record]]] = field(default_factory=dict)  # asked for
 
     def __post_init__(self) -> None:
         self.spots = tree_of(self.config.topology.levels, self.num_workers)
@@ -196,18 +196,27 @@ class Hubs:
         return max((gap for gap in gaps if gap is not None), default=None)
 
     def write_traces(self, trace: TraceFile) -> None:
-        """Add what each hub has recorded since the last time."""
-        self._write_records(trace, CENTER, answer_of(self.centers[0].take_trace.remote()))
-        self._write_aggregators(trace)
+        """Add what each hub has recorded since the last time. Never waits: what one has not
+        answered yet comes another time, before anything newer."""
+        for name, hub in {CENTER: self.centers[0], **self.handles}.items():
+            if name not in self._recorded:
+                self._recorded[name] = hub.take_trace.remote()
+            elif ray.wait([self._recorded[name]], timeout=0)[0]:
+                self._write_recorded(trace, name)
 
     def end_traces(self, trace: TraceFile) -> None:
         """The rest, and the center that it led to: nobody's last push falls in between.
 
         An aggregator may still be on its way to the center, with what its children left.
         """
+        for name in list(self._recorded):
+            self._write_recorded(trace, name)
         records, header, (vector,) = answer_of(self.centers[0].end_trace.remote())
-        self._write_records(trace, CENTER, records)
-        self._write_aggregators(trace)  # last: all that led to the center's records is there
+        for record in records:
+            trace.write(record, hub=CENTER)
+        for name, hub in self.handles.items():  # last: what led to the center's records is there
+            self._recorded[name] = hub.take_trace.remote()
+            self._write_recorded(trace, name)
         trace.end(header.version, answer_of(vector))
 
     def end(self) -> None:
@@ -216,16 +225,10 @@ class Hubs:
             end_process(actor)
         self.root.end()
 
-    # -- traces --------------------------------------------------------------------------------
-
-    def _write_aggregators(self, trace: TraceFile) -> None:
-        for name, hub in self.handles.items():
-            with suppress(RayError):  # of one that has died nothing is known
-                self._write_records(trace, name, ray.get(hub.take_trace.remote()))
-
-    def _write_records(self, trace: TraceFile, hub: str, records: Sequence[Record]) -> None:
-        for record in records:
-            trace.write(record, hub=hub)
+    def _write_recorded(self, trace: TraceFile, hub: str) -> None:
+        with suppress(RayError):  # of one that has died nothing is known
+            for record in ray.get(self._recorded.pop(hub)):
+                trace.write(record, hub=hub)
 
     # -- aggregators ---------------------------------------------------------------------------
 

@@ -77,6 +77,23 @@ def test_an_aggregator_that_is_stopped_has_a_successor(
     assert events(result, "worker_lost") == []
 
 
+def test_a_run_whose_records_are_asked_for_goes_on_without_who_does_not_answer(
+    storage: dict[str, Any],
+    stopping: Callable[[str], Callable[[], None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("actors.run._WRITE_EVERY_S", 0.2)
+    result, _ = fit(
+        storage,
+        (under_way, stopping("r:aggregator-1-0")),
+        told("aggregator-1-0 was lost"),
+        topology={"levels": LEVELS},
+        trace=f"{storage['storage']}/trace.jsonl",
+    )
+    assert all_was_seen(result)
+    assert len(events(result, "hub_silent")) == 1
+
+
 def test_a_controller_that_is_stopped_is_started_again(
     storage: dict[str, Any], stopping: Callable[[str], Callable[[], None]]
 ) -> None:

@@ -313,6 +313,7 @@ def fit(
     *acts: tuple[When, Act],
     fails_at: int = 0,
     program: Callable[[dict[str, Any]], None] = loop,
+    trace: str | None = None,
     **sections: Any,
 ) -> tuple[Result, Fate]:
     flag = Path(storage["storage"]) / "enough"
@@ -328,7 +329,7 @@ def fit(
             "stop": {"samples": SAMPLES},
             **sections,
         },
-    ).fit(display=fate)
+    ).fit(display=fate, trace=trace)
     return result, fate
 
 
