@@ -226,8 +226,11 @@ class Hubs:
         self.root.end()
 
     def _write_recorded(self, trace: TraceFile, hub: str) -> None:
+        asked = self._recorded.pop(hub)
+        if not ray.wait([asked], timeout=_ANSWER_WITHIN_S)[0]:
+            return
         with suppress(RayError):  # of one that has died nothing is known
-            for record in ray.get(self._recorded.pop(hub)):
+            for record in ray.get(asked):
                 trace.write(record, hub=hub)
 
     # -- aggregators ---------------------------------------------------------------------------

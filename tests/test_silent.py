@@ -44,37 +44,30 @@ def stopping(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Callab
             os.kill(pid, signal.SIGCONT)
 
 
-def test_a_center_that_is_stopped_has_a_successor(
-    storage: dict[str, Any], stopping: Callable[[str], Callable[[], None]]
+@pytest.mark.parametrize(
+    ("hub", "replaced", "levels"),
+    [("center", "center_replaced", []), ("aggregator-1-0", "aggregator_replaced", LEVELS)],
+)
+def test_a_hub_that_is_stopped_has_a_successor(
+    storage: dict[str, Any],
+    stopping: Callable[[str], Callable[[], None]],
+    hub: str,
+    replaced: str,
+    levels: list[dict[str, int]],
 ) -> None:
     result, _ = fit(
         storage,
-        (under_way, stopping("r:center")),
-        told("center was lost"),
+        (under_way, stopping(f"r:{hub}")),
+        told(f"{hub} was lost"),
+        topology={"levels": levels} if levels else {},
         exchange={"transport": "object_store"},
     )
     assert all_was_seen(result)
     (silent,) = events(result, "hub_silent")
-    assert silent["message"].startswith("center has not answered for 3 s")
-    assert len(events(result, "center_replaced")) == 1
+    assert silent["message"].startswith(f"{hub} has not answered for 3 s")
+    assert len(events(result, replaced)) == 1
     assert events(result, "worker_lost") == []
     assert result.metrics["ledger_error"] < 1e-5
-
-
-def test_an_aggregator_that_is_stopped_has_a_successor(
-    storage: dict[str, Any], stopping: Callable[[str], Callable[[], None]]
-) -> None:
-    result, _ = fit(
-        storage,
-        (under_way, stopping("r:aggregator-1-0")),
-        told("aggregator-1-0 was lost"),
-        topology={"levels": LEVELS},
-        exchange={"transport": "object_store"},
-    )
-    assert all_was_seen(result)
-    (silent,) = events(result, "hub_silent")
-    assert silent["message"].startswith("aggregator-1-0 has not answered")
-    assert events(result, "worker_lost") == []
 
 
 def test_a_run_whose_records_are_asked_for_goes_on_without_who_does_not_answer(
